@@ -1,0 +1,60 @@
+# Vallis: `make` alone says what there is. Works from a clean clone with nothing but Python >= 3.11 and make.
+
+PYTHON ?= python3
+JOBS   ?= 2
+OUT    ?= out
+
+BIN   := .venv/bin
+PIP   := $(BIN)/pip --disable-pip-version-check
+# One thread a worker: with more, the pytest workers fight over the cores and every number takes longer.
+QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format slow bench docs clean
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.installed ## Create .venv with everything that the other targets need
+
+# torch goes first and by exact version: any later range is then satisfied, and no other build of it is ever fetched.
+.venv/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install --quiet -c constraints.txt -e '.[plot,data,cluster,dev]'
+	@touch $@
+
+run: .venv/.installed ## Train a small network on the digits, examine it, write out/report.html
+	$(BIN)/vallis examine digits --out $(OUT)
+	@echo "The report is at $(OUT)/report.html: open it in a browser."
+
+# The tests run even when a check fails: one run tells everything that is wrong, and pytest's summary comes last.
+test: .venv/.installed ## Check, then run every test that is not slow
+	@failed=0; \
+	$(MAKE) --no-print-directory check || failed=1; \
+	$(QUIET) $(BIN)/pytest -n $(JOBS) || failed=1; \
+	exit $$failed
+
+check: .venv/.installed ## Lint (ruff), formatting (ruff format) and types (mypy --strict)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.installed ## Let ruff sort the imports and format the code
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+slow: .venv/.installed ## Run the tests that take long
+	$(QUIET) $(BIN)/pytest -m slow
+
+bench: .venv/.installed ## Run the benchmarks of benchmarks/
+	@if [ -d benchmarks ]; then $(BIN)/pytest benchmarks -o python_files='bench_*.py' -o timeout=0; \
+	else echo "There is no benchmarks/ folder yet, so there is nothing to time."; fi
+
+docs: .venv/.installed ## Build the documentation, strictly, into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -n -b html docs docs/_build/html
+	@echo "The documentation is at docs/_build/html/index.html"
+
+clean: ## Remove reports, builds and caches (.venv stays)
+	rm -rf $(OUT) build dist docs/_build docs/parts docs/modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""Importing Vallis is cheap: what only lists, helps or names things never waits for torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMMAND = Path(sys.executable).with_name("vallis")
+MOST_SECONDS = 0.3
+RUNS = 5
+
+
+def torch_modules(*command: str) -> tuple[str, list[str]]:
+    """What the command prints, and the modules of torch that it imports."""
+    done = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=False)
+    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout, [name for name in names if name.partition(".")[0] == "torch"]
+
+
+def test_the_probe_sees_torch() -> None:
+    """The tests below would pass for ever if the probe were blind."""
+    _, found = torch_modules("-c", "import torch.version")
+    assert "torch" in found
+
+
+def test_importing_vallis_does_not_import_torch() -> None:
+    _, found = torch_modules("-c", "import vallis; print(vallis.__version__)")
+    assert found == []
+
+
+def test_listing_parts_does_not_import_torch() -> None:
+    printed, found = torch_modules(str(COMMAND), "list", "--json")
+    assert json.loads(printed), "the list is empty"
+    assert found == []
+
+
+def test_help_is_quick() -> None:
+    """The best of a few runs: what else the machine does can only add to it."""
+
+    def seconds() -> float:
+        start = time.perf_counter()
+        done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=False)
+        took = time.perf_counter() - start
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "usage" in done.stdout.lower()
+        return took
+
+    assert min(seconds() for _ in range(RUNS)) < MOST_SECONDS

@@ -1,0 +1,206 @@
+"""Splits of data: examples held in memory, a list of objects, or a stream that is too large to hold.
+
+Whatever it is, two passes see the same examples in the same order. A stream proves it at every pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from vallis.core import tree
+from vallis.core.errors import DataChanged, DataError
+from vallis.core.types import Batch
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Arrays:
+    """Examples in memory: trees of tensors ``(N, ...)``, or lists of N objects, with their identities.
+
+    Attributes:
+        batch_size: how many examples a batch of a pass holds; the last holds the rest.
+    """
+
+    x: Any
+    y: Any
+    index: torch.Tensor
+    batch_size: int = 1024
+
+    def __post_init__(self) -> None:
+        for what, held in (("inputs", self.x), ("targets", self.y)):
+            if tree.length(held) != len(self.index):
+                raise DataError(
+                    f"{len(self.index)} {what} were required, {tree.length(held)} came: "
+                    "give inputs and targets one row an example"
+                )
+
+    def __len__(self) -> int:
+        return int(self.index.shape[0])
+
+    def __iter__(self) -> Iterator[Batch]:
+        if tree.tensors(self.x):  # slices are views: a pass copies nothing
+            for start in range(0, len(self), self.batch_size):
+                part = slice(start, start + self.batch_size)
+                yield Batch(x=_cut(self.x, part), y=_cut(self.y, part), index=self.index[part])
+            return
+        for positions in torch.arange(len(self)).split(self.batch_size):
+            yield self.take(positions)
+
+    def take(self, positions: torch.Tensor) -> Batch:
+        """The examples at these positions ``(B,)``."""
+        return Batch(x=tree.take(self.x, positions), y=tree.take(self.y, positions), index=self.index[positions])
+
+    def fingerprint(self) -> str:
+        """SHA-256 of inputs, targets and identities."""
+        held = (self.x, self.y, self.index)
+        objects = "" if tree.tensors(self.x) else repr([tree.fingerprint(_fields(item)) for item in self.x])
+        return hashlib.sha256((tree.fingerprint(held) + objects).encode()).hexdigest()
+
+    def in_batches_of(self, batch_size: int) -> Arrays:
+        """The same examples in batches of another size."""
+        return replace(self, batch_size=batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batches:
+    """Examples in memory in the batches in which they came: a user's loader, kept as it was read.
+
+    Attributes:
+        kept: the batches, in order; they need not be of one size, nor of one length of sequence.
+    """
+
+    kept: tuple[Batch, ...]
+
+    def __len__(self) -> int:
+        return sum(len(batch) for batch in self.kept)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.kept)
+
+    def take(self, positions: torch.Tensor) -> Batch:
+        """The examples at these positions ``(B,)``; their tensors must be of one shape."""
+        starts = torch.tensor([0, *(len(batch) for batch in self.kept)]).cumsum(0)
+        of = torch.bucketize(positions, starts[1:], right=True)
+        rows = [_row(self.kept[int(b)], int(p - starts[b])) for b, p in zip(of, positions, strict=True)]
+        return Batch(
+            x=_joined([r.x for r in rows]), y=_joined([r.y for r in rows]), index=torch.cat([r.index for r in rows])
+        )
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all batches, in order."""
+        parts = [tree.fingerprint((batch.x, batch.y, batch.index)) for batch in self.kept]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+class Stream:
+    """Examples that are read anew at every pass, each pass checked against the first.
+
+    Args:
+        read: gives a fresh iterator of ``(x, y)`` at every call.
+        first_index: the identity of the first example.
+
+    Raises:
+        DataChanged: (while iterating) a pass saw other examples than the first one did.
+    """
+
+    def __init__(self, read: Callable[[], Iterable[tuple[Any, Any]]], first_index: int = 0) -> None:
+        self._read = read
+        self._first_index = first_index
+        self._seen = summarise(read())
+        if self._seen.num_examples == 0:
+            raise DataError("a split with at least one example was required, an empty one came: give it data")
+
+    def __len__(self) -> int:
+        return self._seen.num_examples
+
+    def __iter__(self) -> Iterator[Batch]:
+        tally = Tally()
+        for x, y in self._read():
+            size = tally.add(x, y)
+            start = self._first_index + tally.num_examples - size
+            yield Batch(x=x, y=y, index=torch.arange(start, start + size))
+        tally.must_equal(self._seen)
+
+    def take(self, positions: torch.Tensor) -> Batch:
+        """Not for streams.
+
+        Raises:
+            DataError: always: a stream has no random access.
+        """
+        raise DataError("data with random access was required, a stream came: give tensors or a Dataset instead")
+
+    def fingerprint(self) -> str:
+        """A hash of the content that does not depend on the order."""
+        return hashlib.sha256(repr((self._seen.num_examples, self._seen.total)).encode()).hexdigest()
+
+
+class Tally:
+    """Counts and hashes examples as they pass; the hash does not depend on their order or their batches."""
+
+    def __init__(self) -> None:
+        self.num_examples = 0
+        self.total = 0
+
+    def add(self, x: Any, y: Any) -> int:
+        """Takes one batch in and returns its size."""
+        hashes = tree.example_hashes((x, y))
+        if hashes is None:
+            size = tree.length(y) or tree.length(x) or 1
+            self.total += int(tree.fingerprint((x, y))[:15], 16)
+        else:
+            size = len(hashes)
+            # Mixed before they are summed, so that two changes cannot cancel.
+            self.total += int((hashes ^ (hashes >> 29)).mul(-7046029254386353131).sum())
+        self.num_examples += size
+        return size
+
+    def must_equal(self, first: Tally) -> None:
+        """Compares a finished pass with the first.
+
+        Raises:
+            DataChanged: they did not see the same examples.
+        """
+        if (self.num_examples, self.total & _MASK) != (first.num_examples, first.total & _MASK):
+            raise DataChanged(
+                f"the same examples at every pass were required, but two passes over the data differ "
+                f"({first.num_examples} and {self.num_examples} examples, other content): switch off random "
+                "augmentation, sampling and drop_last in the loader"
+            )
+
+
+_MASK = 2**64 - 1
+
+
+def summarise(batches: Iterable[tuple[Any, Any]]) -> Tally:
+    """One pass over ``(x, y)`` batches, counted and hashed."""
+    tally = Tally()
+    for x, y in batches:
+        tally.add(x, y)
+    return tally
+
+
+def _cut(held: Any, part: slice) -> Any:
+    if isinstance(held, (list, tuple)) and not tree.tensors(held):
+        return held[part]
+    return tree.map_tensors(lambda leaf: leaf[part], held)
+
+
+def _row(batch: Batch, place: int) -> Batch:
+    part = slice(place, place + 1)
+    return Batch(x=_cut(batch.x, part), y=_cut(batch.y, part), index=batch.index[part])
+
+
+def _joined(rows: Sequence[Any]) -> Any:
+    leaves = [tree.tensors(row) for row in rows]
+    if not leaves[0]:
+        return [item for row in rows for item in row]
+    joined = iter([torch.cat(column) for column in zip(*leaves, strict=True)])
+    return tree.map_tensors(lambda _: next(joined), rows[0])
+
+
+def _fields(item: Any) -> Any:
+    return vars(item) if hasattr(item, "__dict__") else item

@@ -1,0 +1,93 @@
+"""Calls a network at any point of weight space without touching the network.
+
+Everything is evaluated in eval mode, on the math path of attention (fused kernels have no second derivative, and round
+differently), with the caller's global state put back afterwards.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+def call(module: torch.nn.Module, params: Mapping[str, Any], buffers: Mapping[str, Any], x: Any) -> Any:
+    """What the module returns for x with these values in place of its own.
+
+    Args:
+        module: an owned template (`Net.module`), in the mode it is to be evaluated in.
+        params: the trainable parameters by name.
+        buffers: running statistics and frozen parameters by name.
+        x: see `arguments`.
+    """
+    args, kwargs = arguments(module, x)
+    with twice_differentiable(module):
+        return torch.func.functional_call(module, {**params, **buffers}, args, kwargs)
+
+
+def arguments(module: torch.nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """How x is handed to the module: a dict as keywords and a tuple as positions where its forward takes them so.
+
+    Anything else, and a dict or tuple that does not fit the signature, is the one argument.
+    """
+    if isinstance(x, Mapping) and all(isinstance(key, str) for key in x) and _binds(module, (), dict(x)):
+        return (), dict(x)
+    if isinstance(x, tuple) and not hasattr(x, "_fields") and _binds(module, x, {}):
+        return x, {}
+    if isinstance(x, list) and not _binds(module, (x,), {}) and _binds(module, tuple(x), {}):
+        return tuple(x), {}  # default_collate turns a tuple of inputs into a list
+    return (x,), {}
+
+
+@contextmanager
+def twice_differentiable(module: torch.nn.Module) -> Iterator[None]:
+    """Selects kernels that can be differentiated twice, and puts the caller's choice back."""
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        stack.enter_context(_without_encoder_fastpath())
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            stack.enter_context(torch.autocast("cpu", enabled=False))
+            stack.enter_context(torch.autocast("cuda", enabled=False))
+        if any(isinstance(part, torch.nn.RNNBase) for part in module.modules()):
+            # cuDNN's recurrent kernels cannot be differentiated twice, nor at all in eval mode.
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
+
+
+@contextmanager
+def preserving_global_state() -> Iterator[None]:
+    """Puts the global random generators of torch, numpy and Python, and the gradient mode, back as they were."""
+    import random
+
+    import numpy as np
+
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+@contextmanager
+def _without_encoder_fastpath() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _binds(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    try:
+        inspect.signature(module.forward).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True

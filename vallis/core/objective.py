@@ -1,0 +1,145 @@
+"""The mean loss over a split as a function of the parameters: the surface everything here is about.
+
+``L(theta) = sum_b w_b L_b(theta) / sum_b w_b`` over batches b with counted weights w_b, so that the result does not
+depend on how the examples were batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from vallis.core import tree
+from vallis.core.catalog import unknown
+from vallis.core.errors import DataError
+from vallis.core.functional import call
+from vallis.core.types import Batch, Data, Solution
+
+Point = Sequence[torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One batch's share of the objective: ``share * loss(point)`` summed over terms is the mean loss.
+
+    Attributes:
+        share: w_b / sum_b w_b.
+        batch: its examples, on the device and in the dtype of the objective.
+    """
+
+    share: float
+    batch: Batch
+    objective: Objective
+
+    def outputs(self, point: Point) -> Any:
+        """What the network returns for the batch at this point."""
+        return self.objective.outputs_at(point, self.batch)
+
+    def loss(self, point: Point) -> torch.Tensor:
+        """The scalar mean loss of the batch at this point."""
+        return self.objective.loss.mean(self.outputs(point), self.batch.y)
+
+    def loss_of_outputs(self, outputs: Any) -> torch.Tensor:
+        """The scalar mean loss of the batch for these outputs."""
+        return self.objective.loss.mean(outputs, self.batch.y)
+
+
+class Objective:
+    """The loss surface of a solution over one split.
+
+    A point is a sequence of tensors, one a trainable parameter, in the order of `names`; `vector` and `point` go
+    between it and one flat vector ``(P,)``.
+
+    Args:
+        solution: whose network, weights and task.
+        split: over which examples.
+        dtype: compute in this floating type; None keeps the model's own, save half precision, which is raised to
+            float32.
+
+    Attributes:
+        names: the trainable parameters.
+        origin: the solution's own point.
+
+    Raises:
+        UnknownPart: the task has no such split.
+    """
+
+    def __init__(self, solution: Solution, split: str = "train", dtype: torch.dtype | None = None) -> None:
+        task = solution.task
+        if split not in task.splits:
+            raise unknown("split", split, task.splits)
+        self.data: Data = task.splits[split]
+        self.loss = task.loss
+        self.module = solution.net.module
+        self.names = tuple(solution.params)
+        first = next(iter(solution.params.values()))
+        self.device = first.device
+        self.dtype = dtype or (torch.float32 if first.dtype in (torch.float16, torch.bfloat16) else first.dtype)
+        self._recast = dtype is not None or self.dtype != first.dtype
+        self.origin = tuple(self._own(value).detach() for value in solution.params.values())
+        self._buffers = {name: self._own(value).detach() for name, value in solution.buffers.items()}
+        self.num_parameters = sum(value.numel() for value in self.origin)
+        self._total_weight: float | None = None
+
+    def batches(self) -> Iterator[Batch]:
+        """One pass over the split, on the device and in the dtype of the objective."""
+        dtype = self.dtype if self._recast else None
+        for batch in self.data:
+            x, y = tree.to(batch.x, self.device, dtype), tree.to(batch.y, self.device, dtype)
+            yield Batch(x=x, y=y, index=batch.index)
+
+    def terms(self) -> Iterator[Term]:
+        """One pass over the split, a term a batch; a batch that counts nothing is left out."""
+        total = self.total_weight
+        for batch in self.batches():
+            weight = float(self.loss.weight(batch.y))
+            if weight > 0:
+                yield Term(weight / total, batch, self)
+
+    @property
+    def total_weight(self) -> float:
+        """How many units (examples, counted tokens) the mean is over.
+
+        Raises:
+            DataError: none counts.
+        """
+        if self._total_weight is None:
+            self._total_weight = float(sum(self.loss.weight(batch.y) for batch in self.data))
+            if not self._total_weight > 0:
+                raise DataError("at least one counted target was required, none came: check weight= or ignore_index")
+        return self._total_weight
+
+    def outputs_at(self, point: Point, batch: Batch) -> Any:
+        """What the network returns for a batch at this point."""
+        return call(self.module, dict(zip(self.names, point, strict=True)), self._buffers, batch.x)
+
+    def value(self, point: Point | None = None) -> float:
+        """L at this point (the origin if None), summed in float64."""
+        at = self.origin if point is None else point
+        with torch.no_grad():
+            return float(sum(term.share * term.loss(at).double().item() for term in self.terms()))
+
+    def gradient(self, point: Point | None = None) -> torch.Tensor:
+        """``(P,)`` the gradient of L."""
+        at = [value.detach().requires_grad_() for value in (self.origin if point is None else point)]
+        total = torch.zeros(self.num_parameters, dtype=self.dtype, device=self.device)
+        with torch.enable_grad():
+            for term in self.terms():
+                found = torch.autograd.grad(term.loss(at), at, allow_unused=True, materialize_grads=True)
+                total += term.share * self.vector(found)
+        return total
+
+    def vector(self, point: Point) -> torch.Tensor:
+        """``(P,)`` a point as one vector."""
+        return torch.cat([value.reshape(-1) for value in point])
+
+    def point(self, vector: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """A vector ``(P,)`` as a point."""
+        parts = vector.split([value.numel() for value in self.origin])
+        return tuple(part.view(value.shape) for part, value in zip(parts, self.origin, strict=True))
+
+    def _own(self, value: torch.Tensor) -> torch.Tensor:
+        return value.to(self.dtype) if value.is_floating_point() else value

@@ -1,0 +1,22 @@
+"""Progress on the terminal: a bar appears on what takes longer than two seconds, and never in a log file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """The items, with a bar on standard error once two seconds have passed (only on a terminal)."""
+    from tqdm import tqdm
+
+    return iter(tqdm(items, desc=label, total=total, delay=2.0, leave=False, disable=None, dynamic_ncols=True))
+
+
+def bar(label: str, total: int | None = None) -> Any:
+    """A bar for its user to move, as a context: ``moving.update(1)`` moves it by one."""
+    from tqdm import tqdm
+
+    return tqdm(desc=label, total=total, delay=2.0, leave=False, disable=None, dynamic_ncols=True)
