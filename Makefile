@@ -7,7 +7,9 @@ OUT    ?= out
 BIN   := .venv/bin
 PIP   := $(BIN)/pip --disable-pip-version-check
 # One thread a worker: with more, the pytest workers fight over the cores and every number takes longer.
-QUIET := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+CHECKS = $(BIN)/ruff check && $(BIN)/ruff format --check && $(BIN)/mypy
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format slow bench docs clean
@@ -29,23 +31,22 @@ run: .venv/.installed ## Train a small network on the digits, examine it, write 
 	@echo "The report is at $(OUT)/report.html: open it in a browser."
 
 # The tests run even when a check fails: one run tells everything that is wrong, and pytest's summary comes last.
+# (No $(MAKE) in here: make would run such a recipe even when it is only asked what it would do, with -n.)
 test: .venv/.installed ## Check, then run every test that is not slow
 	@failed=0; \
-	$(MAKE) --no-print-directory check || failed=1; \
-	$(QUIET) $(BIN)/pytest -n $(JOBS) || failed=1; \
+	$(CHECKS) || failed=1; \
+	$(ONE_THREAD) $(BIN)/pytest -n $(JOBS) || failed=1; \
 	exit $$failed
 
 check: .venv/.installed ## Lint (ruff), formatting (ruff format) and types (mypy --strict)
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(CHECKS)
 
 format: .venv/.installed ## Let ruff sort the imports and format the code
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
 slow: .venv/.installed ## Run the tests that take long
-	$(QUIET) $(BIN)/pytest -m slow
+	$(ONE_THREAD) $(BIN)/pytest -m slow
 
 bench: .venv/.installed ## Run the benchmarks of benchmarks/
 	@if [ -d benchmarks ]; then $(BIN)/pytest benchmarks -o python_files='bench_*.py' -o timeout=0; \
@@ -56,5 +57,5 @@ docs: .venv/.installed ## Build the documentation, strictly, into docs/_build/ht
 	@echo "The documentation is at docs/_build/html/index.html"
 
 clean: ## Remove reports, builds and caches (.venv stays)
-	rm -rf $(OUT) build dist docs/_build docs/parts docs/modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf out build dist docs/_build docs/parts docs/modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -29,8 +29,8 @@ def generate(app: Sphinx) -> None:
     for layer in LAYERS:
         for file in sorted((package / layer).rglob("*.py")):
             if not file.name.startswith("_"):
-                path = file.relative_to(package).with_suffix("")
-                pages[f"{path.as_posix()}.md"] = page(".".join(("vallis", *path.parts)))
+                name = ".".join(file.relative_to(package / layer).with_suffix("").parts)
+                pages[f"{layer}/{name}.md"] = page(f"vallis.{layer}.{name}")
     write_pages(Path(app.srcdir) / "modules", pages)
 
 

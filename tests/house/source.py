@@ -23,6 +23,11 @@ def modules(package: Path = PACKAGE) -> list[Path]:
     return found
 
 
+def nothing(found: list[str]) -> None:
+    """Fails with all that was found, one a line: pytest would show the first few."""
+    assert not found, "\n".join(["", *found])
+
+
 def parse(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 

@@ -24,7 +24,9 @@ def outside_make() -> dict[str, str]:
 def dry_run(*arguments: str) -> str:
     """What make prints; with ``-n``, what it would do."""
     command = ["make", "--no-print-directory", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=outside_make(), check=True, capture_output=True, text=True).stdout
+    # The limit is for a recipe that runs make: it would run this test, which would run make ...
+    options = {"cwd": ROOT, "env": outside_make(), "check": True, "capture_output": True, "text": True, "timeout": 30}
+    return str(subprocess.run(command, **options).stdout)
 
 
 def test_the_targets_that_people_expect_exist() -> None:

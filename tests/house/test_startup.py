@@ -16,8 +16,9 @@ RUNS = 5
 def torch_modules(*command: str) -> tuple[str, list[str]]:
     """What the command prints, and the modules of torch that it imports."""
     done = subprocess.run([sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=False)
-    names = [line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
-    assert done.returncode == 0, done.stderr[-2000:]
+    timed = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    assert done.returncode == 0, "\n".join(line for line in done.stderr.splitlines() if line not in timed)
+    names = [line.rpartition("|")[2].strip() for line in timed]
     return done.stdout, [name for name in names if name.partition(".")[0] == "torch"]
 
 

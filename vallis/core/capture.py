@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from vallis.core.catalog import unknown
 from vallis.core.functional import call
 from vallis.core.types import Layer
 
@@ -38,9 +39,11 @@ def traits_of(module: nn.Module) -> frozenset[str]:
         "recurrent": nn.RNNBase,
         "convolutional": _CONVOLUTIONS,
         "attention": nn.MultiheadAttention,
-        "normalised": (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm),
+        "normalised": (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
     }
     found |= {trait for trait, kind in kinds.items() if any(isinstance(part, kind) for part in parts)}
+    if any(part._forward_hooks or part._forward_pre_hooks for part in parts):
+        return frozenset(found)
     linear = (nn.Linear, *_CONVOLUTIONS, *_NEUTRAL)
     if all(type(part) in (*linear, *_PIECEWISE_LINEAR) for part in parts):
         found.add("homogeneous")
@@ -58,7 +61,15 @@ def capture(
     x: Any,
     layers: list[str],
 ) -> dict[str, tuple[Any, Any]]:
-    """The positional inputs and the output of each named layer for x; a layer called twice keeps the last call."""
+    """The positional inputs and the output of each named layer for x; a layer called twice keeps the last call.
+
+    Raises:
+        UnknownPart: there is no layer of this name.
+    """
+    known = dict(module.named_modules())
+    for name in layers:
+        if name not in known:
+            raise unknown("layer", name, known)
     seen: dict[str, tuple[Any, Any]] = {}
 
     def keeper(name: str) -> Any:
@@ -67,7 +78,7 @@ def capture(
 
         return keep
 
-    handles = [module.get_submodule(name).register_forward_hook(keeper(name)) for name in layers]
+    handles = [known[name].register_forward_hook(keeper(name)) for name in layers]
     try:
         call(module, params, buffers, x)
     finally:

@@ -47,7 +47,7 @@ class Arrays:
                 part = slice(start, start + self.batch_size)
                 yield Batch(x=_cut(self.x, part), y=_cut(self.y, part), index=self.index[part])
             return
-        for positions in torch.arange(len(self)).split(self.batch_size):
+        for positions in torch.arange(len(self), device="cpu").split(self.batch_size):
             yield self.take(positions)
 
     def take(self, positions: torch.Tensor) -> Batch:
@@ -56,9 +56,7 @@ class Arrays:
 
     def fingerprint(self) -> str:
         """SHA-256 of inputs, targets and identities."""
-        held = (self.x, self.y, self.index)
-        objects = "" if tree.tensors(self.x) else repr([tree.fingerprint(_fields(item)) for item in self.x])
-        return hashlib.sha256((tree.fingerprint(held) + objects).encode()).hexdigest()
+        return _fingerprint(self.x, self.y, self.index)
 
     def in_batches_of(self, batch_size: int) -> Arrays:
         """The same examples in batches of another size."""
@@ -83,7 +81,7 @@ class Batches:
 
     def take(self, positions: torch.Tensor) -> Batch:
         """The examples at these positions ``(B,)``; their tensors must be of one shape."""
-        starts = torch.tensor([0, *(len(batch) for batch in self.kept)]).cumsum(0)
+        starts = torch.tensor([0, *(len(batch) for batch in self.kept)], device="cpu").cumsum(0)
         of = torch.bucketize(positions, starts[1:], right=True)
         rows = [_row(self.kept[int(b)], int(p - starts[b])) for b, p in zip(of, positions, strict=True)]
         return Batch(
@@ -92,7 +90,7 @@ class Batches:
 
     def fingerprint(self) -> str:
         """SHA-256 of all batches, in order."""
-        parts = [tree.fingerprint((batch.x, batch.y, batch.index)) for batch in self.kept]
+        parts = [_fingerprint(batch.x, batch.y, batch.index) for batch in self.kept]
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
@@ -102,15 +100,18 @@ class Stream:
     Args:
         read: gives a fresh iterator of ``(x, y)`` at every call.
         first_index: the identity of the first example.
+        seen: what the first pass saw, where there was one.
 
     Raises:
         DataChanged: (while iterating) a pass saw other examples than the first one did.
     """
 
-    def __init__(self, read: Callable[[], Iterable[tuple[Any, Any]]], first_index: int = 0) -> None:
+    def __init__(
+        self, read: Callable[[], Iterable[tuple[Any, Any]]], first_index: int = 0, seen: Tally | None = None
+    ) -> None:
         self._read = read
         self._first_index = first_index
-        self._seen = summarise(read())
+        self._seen = seen or summarise(read())
         if self._seen.num_examples == 0:
             raise DataError("a split with at least one example was required, an empty one came: give it data")
 
@@ -122,7 +123,7 @@ class Stream:
         for x, y in self._read():
             size = tally.add(x, y)
             start = self._first_index + tally.num_examples - size
-            yield Batch(x=x, y=y, index=torch.arange(start, start + size))
+            yield Batch(x=x, y=y, index=torch.arange(start, start + size, device="cpu"))
         tally.must_equal(self._seen)
 
     def take(self, positions: torch.Tensor) -> Batch:
@@ -135,7 +136,7 @@ class Stream:
 
     def fingerprint(self) -> str:
         """A hash of the content that does not depend on the order."""
-        return hashlib.sha256(repr((self._seen.num_examples, self._seen.total)).encode()).hexdigest()
+        return hashlib.sha256(repr((self._seen.num_examples, self._seen.total & _MASK)).encode()).hexdigest()
 
 
 class Tally:
@@ -147,12 +148,12 @@ class Tally:
 
     def add(self, x: Any, y: Any) -> int:
         """Takes one batch in and returns its size."""
-        hashes = tree.example_hashes((x, y))
-        if hashes is None:
-            size = tree.length(y) or tree.length(x) or 1
-            self.total += int(tree.fingerprint((x, y))[:15], 16)
+        size = tree.length(y) or tree.length(x) or 1
+        hashes_x, hashes_y = tree.example_hashes(x, size), tree.example_hashes(y, size)
+        if hashes_x is None or hashes_y is None:
+            self.total += int(_fingerprint(x, y, None)[:15], 16)
         else:
-            size = len(hashes)
+            hashes = hashes_x * 1_000_003 + hashes_y
             # Mixed before they are summed, so that two changes cannot cancel.
             self.total += int((hashes ^ (hashes >> 29)).mul(-7046029254386353131).sum())
         self.num_examples += size
@@ -168,7 +169,7 @@ class Tally:
             raise DataChanged(
                 f"the same examples at every pass were required, but two passes over the data differ "
                 f"({first.num_examples} and {self.num_examples} examples, other content): switch off random "
-                "augmentation, sampling and drop_last in the loader"
+                "augmentation, sampling and drop_last in the loader, and shuffling where it pads its batches"
             )
 
 
@@ -184,7 +185,7 @@ def summarise(batches: Iterable[tuple[Any, Any]]) -> Tally:
 
 
 def _cut(held: Any, part: slice) -> Any:
-    if isinstance(held, (list, tuple)) and not tree.tensors(held):
+    if _is_list_of_objects(held):
         return held[part]
     return tree.map_tensors(lambda leaf: leaf[part], held)
 
@@ -202,5 +203,10 @@ def _joined(rows: Sequence[Any]) -> Any:
     return tree.map_tensors(lambda _: next(joined), rows[0])
 
 
-def _fields(item: Any) -> Any:
-    return vars(item) if hasattr(item, "__dict__") else item
+def _fingerprint(x: Any, y: Any, index: torch.Tensor | None) -> str:
+    held = [[tree.contents(item) for item in part] if _is_list_of_objects(part) else part for part in (x, y)]
+    return tree.fingerprint((*held, index))
+
+
+def _is_list_of_objects(held: Any) -> bool:
+    return isinstance(held, (list, tuple)) and not tree.tensors(held)

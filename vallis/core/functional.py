@@ -49,12 +49,27 @@ def twice_differentiable(module: torch.nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         stack.enter_context(_without_encoder_fastpath())
-        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
-            stack.enter_context(torch.autocast("cpu", enabled=False))
-            stack.enter_context(torch.autocast("cuda", enabled=False))
+        stack.enter_context(full_precision())
         if any(isinstance(part, torch.nn.RNNBase) for part in module.modules()):
             # cuDNN's recurrent kernels cannot be differentiated twice, nor at all in eval mode.
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Switches the caller's autocast off and back on."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
+def differentiating() -> Iterator[None]:
+    """Records gradients, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad():
         yield
 
 
@@ -68,7 +83,7 @@ def preserving_global_state() -> Iterator[None]:
     numpy_state, python_state = np.random.get_state(), random.getstate()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     try:
-        with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
+        with torch.random.fork_rng(devices=devices), differentiating():
             yield
     finally:
         np.random.set_state(numpy_state)

@@ -35,12 +35,12 @@ class Loss(Protocol):
         ...
 
     def scores(self, outputs: Any) -> torch.Tensor | None:
-        """The real-valued predictions ``(N, C)``, ``(N, C, T)`` or ``(N,)`` that the loss judges; None when there are none."""
+        """The real-valued predictions ``(N, C)``, ``(N, C, T)`` or ``(N,)`` that it judges, where there are such."""
         ...
 
     @property
     def kind(self) -> str:
-        """ "categorical" (scores are logits of C classes), "binary" (a logit each), or "other"."""
+        """One of "categorical" (scores are logits of C classes), "binary" (a logit each) and "other"."""
         ...
 
 
@@ -117,7 +117,7 @@ class SquaredError:
 
     def mean(self, outputs: Any, y: Any) -> torch.Tensor:
         """The mean over elements."""
-        return F.mse_loss(outputs, y)
+        return F.mse_loss(outputs, y.to(outputs.dtype))
 
     def weight(self, y: Any) -> float:
         """The number of elements."""
@@ -125,7 +125,7 @@ class SquaredError:
 
     def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Each example's mean over its elements."""
-        losses = F.mse_loss(outputs, y, reduction="none")
+        losses = F.mse_loss(outputs, y.to(outputs.dtype), reduction="none")
         return mean_of_rows(losses, torch.ones_like(losses))
 
     def scores(self, outputs: Any) -> torch.Tensor | None:

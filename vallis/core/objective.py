@@ -6,6 +6,7 @@ depend on how the examples were batched.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +16,11 @@ import torch
 from vallis.core import tree
 from vallis.core.catalog import unknown
 from vallis.core.errors import DataError
-from vallis.core.functional import call
+from vallis.core.functional import call, differentiating, full_precision
 from vallis.core.types import Batch, Data, Solution
 
 Point = Sequence[torch.Tensor]
+_HALF = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +42,12 @@ class Term:
 
     def loss(self, point: Point) -> torch.Tensor:
         """The scalar mean loss of the batch at this point."""
-        return self.objective.loss.mean(self.outputs(point), self.batch.y)
+        return self.loss_of_outputs(self.outputs(point))
 
     def loss_of_outputs(self, outputs: Any) -> torch.Tensor:
         """The scalar mean loss of the batch for these outputs."""
-        return self.objective.loss.mean(outputs, self.batch.y)
+        with full_precision():
+            return self.objective.loss.mean(outputs, self.batch.y)
 
 
 class Objective:
@@ -57,11 +60,12 @@ class Objective:
         solution: whose network, weights and task.
         split: over which examples.
         dtype: compute in this floating type; None keeps the model's own, save half precision, which is raised to
-            float32.
+            float32, and a mixture, which is raised to the widest.
 
     Attributes:
         names: the trainable parameters.
         origin: the solution's own point.
+        buffers: everything else the module needs, in the dtype of the objective.
 
     Raises:
         UnknownPart: the task has no such split.
@@ -75,12 +79,16 @@ class Objective:
         self.loss = task.loss
         self.module = solution.net.module
         self.names = tuple(solution.params)
-        first = next(iter(solution.params.values()))
-        self.device = first.device
-        self.dtype = dtype or (torch.float32 if first.dtype in (torch.float16, torch.bfloat16) else first.dtype)
-        self._recast = dtype is not None or self.dtype != first.dtype
-        self.origin = tuple(self._own(value).detach() for value in solution.params.values())
-        self._buffers = {name: self._own(value).detach() for name, value in solution.buffers.items()}
+        self.device = next(iter(solution.params.values())).device
+        trained = [value.dtype for value in solution.params.values()]
+        widest = functools.reduce(torch.promote_types, trained)
+        self.dtype = dtype or (torch.float32 if widest in _HALF else widest)
+        mixed = any(found != self.dtype for found in trained)
+        half = any(value.dtype in _HALF for value in solution.buffers.values())
+        self._recast = dtype is not None or mixed or half
+        with differentiating():
+            self.origin = tuple(self._own(value).detach() for value in solution.params.values())
+            self.buffers = {name: self._own(value).detach() for name, value in solution.buffers.items()}
         self.num_parameters = sum(value.numel() for value in self.origin)
         self._total_weight: float | None = None
 
@@ -88,7 +96,8 @@ class Objective:
         """One pass over the split, on the device and in the dtype of the objective."""
         dtype = self.dtype if self._recast else None
         for batch in self.data:
-            x, y = tree.to(batch.x, self.device, dtype), tree.to(batch.y, self.device, dtype)
+            with differentiating():  # a copy made in inference mode could not be differentiated
+                x, y = tree.to(batch.x, self.device, dtype), tree.to(batch.y, self.device, dtype)
             yield Batch(x=x, y=y, index=batch.index)
 
     def terms(self) -> Iterator[Term]:
@@ -114,7 +123,7 @@ class Objective:
 
     def outputs_at(self, point: Point, batch: Batch) -> Any:
         """What the network returns for a batch at this point."""
-        return call(self.module, dict(zip(self.names, point, strict=True)), self._buffers, batch.x)
+        return call(self.module, dict(zip(self.names, point, strict=True)), self.buffers, batch.x)
 
     def value(self, point: Point | None = None) -> float:
         """L at this point (the origin if None), summed in float64."""
@@ -124,12 +133,14 @@ class Objective:
 
     def gradient(self, point: Point | None = None) -> torch.Tensor:
         """``(P,)`` the gradient of L."""
-        at = [value.detach().requires_grad_() for value in (self.origin if point is None else point)]
-        total = torch.zeros(self.num_parameters, dtype=self.dtype, device=self.device)
-        with torch.enable_grad():
+        with differentiating():
+            total = torch.zeros(self.num_parameters, dtype=self.dtype, device=self.device)
+            at = [value.detach().requires_grad_() for value in (self.origin if point is None else point)]
             for term in self.terms():
-                found = torch.autograd.grad(term.loss(at), at, allow_unused=True, materialize_grads=True)
-                total += term.share * self.vector(found)
+                loss = term.loss(at)
+                if loss.requires_grad:  # else it is constant, and its gradient zero
+                    found = torch.autograd.grad(loss, at, allow_unused=True, materialize_grads=True)
+                    total += term.share * self.vector(found)
         return total
 
     def vector(self, point: Point) -> torch.Tensor:
@@ -142,4 +153,4 @@ class Objective:
         return tuple(part.view(value.shape) for part, value in zip(parts, self.origin, strict=True))
 
     def _own(self, value: torch.Tensor) -> torch.Tensor:
-        return value.to(self.dtype) if value.is_floating_point() else value
+        return value.to(self.dtype) if self._recast and value.is_floating_point() else value

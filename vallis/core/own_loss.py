@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,16 @@ from torch.nn import functional as F
 from vallis.core import tree
 from vallis.core.errors import DataError, LossError, VallisError
 from vallis.core.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, find_scores
+
+# Torch takes their mean over all elements of the targets, however many an example has.
+_ELEMENTWISE = (
+    *(nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss),
+    *(nn.PoissonNLLLoss, nn.KLDivLoss),
+)
+_ELEMENTWISE_FUNCTIONS = (
+    *(F.l1_loss, F.smooth_l1_loss, F.huber_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits),
+    *(F.poisson_nll_loss, F.kl_div),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +66,8 @@ class OwnLoss:
             ) from error
         except Exception as error:
             raise LossError(
-                f"the loss could not be computed on outputs {shapes(picked)} and targets {shapes(y)}: "
-                f"{type(error).__name__}: {_first_line(error)}; use outputs= to pick what the loss takes"
+                f"outputs and targets that the loss takes were required, {shapes(picked)} and {shapes(y)} came and it "
+                f"raised {type(error).__name__}: {_first_line(error)}; use outputs= to pick what it takes"
             ) from error
         if not isinstance(value, torch.Tensor) or value.numel() != 1 or not value.is_floating_point():
             came = f"a tensor {tuple(value.shape)}" if isinstance(value, torch.Tensor) else f"a {type(value).__name__}"
@@ -68,9 +78,19 @@ class OwnLoss:
         return value.reshape(())
 
     def weight(self, y: Any) -> float:
-        """What `count` says of the targets; the number of examples without it."""
+        """What `count` says of the targets; the number of examples without it.
+
+        Raises:
+            LossError: the targets cannot be counted.
+        """
         if self.count is None:
-            return float(tree.length(y) or 1)
+            size, leaves = tree.length(y), tree.tensors(y)
+            if size is None and not (leaves and all(leaf.ndim == 0 for leaf in leaves)):  # numbers: a single example
+                raise LossError(
+                    f"targets with one row an example were required, {shapes(y)} came: say which with "
+                    "targets=lambda batch: ..., or what they count with weight=lambda targets: ..."
+                )
+            return float(size or 1)
         try:
             return float(self.count(y))
         except Exception as error:
@@ -85,21 +105,21 @@ class OwnLoss:
         Raises:
             LossError: outputs or targets have no example axis.
         """
-        size = tree.length(y)
-        if size is None or tree.length(outputs) != size:
+        size, picked, plain = tree.length(y), _picked(self.pick, outputs), replace(self, pick=None)
+        if size is None or tree.length(picked) != size:
             raise LossError(
-                f"outputs and targets with one row an example were required, {shapes(outputs)} and {shapes(y)} came: "
+                f"outputs and targets with one row an example were required, {shapes(picked)} and {shapes(y)} came: "
                 "the loss cannot be taken apart into examples"
             )
         losses, weights = [], []
         for i in range(size):
-            here = torch.tensor([i])
+            here = torch.tensor([i], device="cpu")
             target = tree.take(y, here)
             weight = self.weight(target)
             weights.append(weight)
-            losses.append(self.mean(tree.take(outputs, here), target).detach() if weight > 0 else torch.zeros(()))
-        first = tree.tensors(outputs)[0]
-        return torch.stack([loss.to(first) for loss in losses]), torch.tensor(weights).to(first)
+            losses.append(float(plain.mean(tree.take(picked, here), target).detach()) if weight > 0 else 0.0)
+        like = next(leaf for leaf in tree.tensors(picked) if leaf.is_floating_point())
+        return like.new_tensor(losses), like.new_tensor(weights)
 
     def scores(self, outputs: Any) -> torch.Tensor | None:
         """The predictions in what the model returned, where they can be told."""
@@ -134,13 +154,23 @@ class Picked:
             return self.loss.mean(scores, y)
         except Exception as error:
             raise LossError(
-                f"the loss could not be computed on outputs {shapes(scores)} and targets {shapes(y)}: "
-                f"{type(error).__name__}: {_first_line(error)}"
+                f"outputs and targets that fit the loss were required, {shapes(scores)} and {shapes(y)} came and it "
+                f"raised {type(error).__name__}: {_first_line(error)}; check their shapes and types"
             ) from error
 
     def weight(self, y: Any) -> float:
-        """See `Loss.weight`."""
-        return self.loss.weight(y)
+        """See `Loss.weight`.
+
+        Raises:
+            LossError: the targets cannot be counted.
+        """
+        try:
+            return self.loss.weight(y)
+        except Exception as error:
+            raise LossError(
+                f"targets in a tensor were required, {shapes(y)} came: turn them into numbers, or pick them with "
+                "targets=lambda batch: ..."
+            ) from error
 
     def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Loss.per_example`."""
@@ -171,8 +201,14 @@ def adapt(loss: Any, count: Callable[[Any], Any] | int | None = None, pick: Call
     Raises:
         LossError: it is not callable, or not mean-reduced.
     """
-    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy, SquaredError, OwnLoss, Picked)):
-        return Picked(loss=loss, pick=pick) if pick else loss
+    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy, SquaredError)):
+        return Picked(loss=loss, pick=pick)
+    if isinstance(loss, (OwnLoss, Picked)):
+        return replace(loss, pick=pick) if pick else loss
+    if isinstance(loss, type):
+        raise LossError(
+            f"a loss that can be called was required, the class {loss.__name__} came: write {loss.__name__}()"
+        )
     if not callable(loss):
         raise LossError(
             f"a loss (outputs, targets) -> mean was required, a {type(loss).__name__} came: give a function"
@@ -190,7 +226,7 @@ def adapt(loss: Any, count: Callable[[Any], Any] | int | None = None, pick: Call
         return Picked(loss=known, pick=pick)
     torch_made = isinstance(loss, nn.modules.loss._Loss) or _function(loss) in vars(F).values()
     return OwnLoss(
-        function=loss,
+        function=_kept(loss),
         count=count or _count_of(loss),
         pick=pick or (_predictions if torch_made else None),
         kind=_kind_of(loss),
@@ -202,6 +238,8 @@ def shapes(held: Any) -> str:
     if isinstance(held, torch.Tensor):
         return f"{tuple(held.shape)} {str(held.dtype).removeprefix('torch.')}"
     found = ", ".join(str(tuple(leaf.shape)) for leaf in tree.tensors(held))
+    if not found and isinstance(held, (list, tuple)) and held:
+        return f"a {type(held).__name__} of {len(held)} {type(held[0]).__name__}"
     return f"{type(held).__name__}({found})"
 
 
@@ -225,12 +263,20 @@ def _count_of(loss: Any) -> Callable[[Any], Any] | None:
     if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or _function(loss) in (F.cross_entropy, F.nll_loss):
         ignored, weights = int(_keyword(loss, "ignore_index", -100)), _keyword(loss, "weight", None)
 
-        def count(y: torch.Tensor) -> torch.Tensor:
+        def count(y: torch.Tensor) -> Any:
+            if y.is_floating_point():  # class probabilities (N, C, ...): torch divides by N, class weights or not
+                return y.numel() / y.shape[1]
             counted = y[y != ignored]
             return weights.to(counted.device)[counted].sum() if weights is not None else (y != ignored).sum()
 
         return count
-    return None
+    elementwise = isinstance(loss, _ELEMENTWISE) or _function(loss) in _ELEMENTWISE_FUNCTIONS
+    return torch.numel if elementwise and _keyword(loss, "reduction", "mean") == "mean" else None
+
+
+def _kept(loss: Any) -> Any:
+    """A copy of a loss module in eval mode: the caller may go on training its parameters and buffers."""
+    return copy.deepcopy(loss).eval() if isinstance(loss, nn.Module) else loss
 
 
 def _kind_of(loss: Any) -> str:

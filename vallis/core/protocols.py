@@ -97,7 +97,7 @@ class Measurement(Protocol):
         needs: traits without which the answer is "not applicable" (checked by the caller, not by `measure`).
         invariances: reparametrisations of the function that leave every value unchanged: "layer_rescaling",
             "unit_permutation"; the conformance suite proves them.
-        panels: the panels of `vallis examine` it belongs to.
+        panels: the panels of `vallis examine` it belongs to, each with the settings it has there (no others: ``{}``).
         sources: where the definition comes from.
     """
 
@@ -105,7 +105,7 @@ class Measurement(Protocol):
     takes: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     invariances: ClassVar[frozenset[str]]
-    panels: ClassVar[frozenset[str]]
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]]
     sources: ClassVar[tuple[Source, ...]]
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:

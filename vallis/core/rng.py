@@ -35,7 +35,7 @@ class Rng:
     def seed(self) -> int:
         """A 63-bit seed: the SHA-256 of root and path."""
         text = "\x1f".join((str(self.root), *self.path))
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        return int.from_bytes(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:8], "big") >> 1
 
     def torch(self, device: torch.device | str = "cpu") -> torch.Generator:
         """A fresh torch generator at the start of this stream."""

@@ -45,8 +45,10 @@ def from_spec(spec: Mapping[str, Any]) -> Any:
     Raises:
         UnknownPart: no part of that kind and name.
         SettingsError: a setting is unknown, or of the wrong type.
-        UsageError: the spec was made by a version with another meaning.
+        UsageError: it is no spec, or was made by a version with another meaning.
     """
+    if not isinstance(spec, Mapping) or not {"kind", "name"} <= set(spec) or not _is_settings(spec):
+        raise UsageError(f"a spec with kind, name and settings was required, {spec!r:.80} came: take one from to_spec")
     part = _class_of(spec["kind"], spec["name"])
     if spec.get("version", part.version) != part.version:
         raise UsageError(
@@ -80,7 +82,7 @@ def build(part: type[Any], settings: Mapping[str, Any]) -> Any:
 
 def digest(value: Any) -> str:
     """The SHA-256, in hex, of a part or of a tree of parts and plain JSON values."""
-    return hashlib.sha256(canonical(_identity(value)).encode()).hexdigest()
+    return hashlib.sha256(canonical(_identity(value)).encode(errors="surrogatepass")).hexdigest()
 
 
 def canonical(value: Any) -> str:
@@ -167,7 +169,9 @@ def _rebuilt(value: Any) -> Any:
 
 
 def _convert(part: type, name: str, hint: Any, value: Any) -> Any:
-    if is_part(value) or _mentions_protocol(hint):
+    if _mentions_protocol(hint):
+        return _convert_parts(part, name, hint, value)
+    if is_part(value) and (not isinstance(hint, type) or isinstance(value, hint)):
         return value
     from pydantic import TypeAdapter, ValidationError
 
@@ -178,6 +182,20 @@ def _convert(part: type, name: str, hint: Any, value: Any) -> Any:
         raise SettingsError(
             f"{name_of(part)}.{name} must be {wanted}, {value!r} came: {error.errors()[0]['msg'].lower()}"
         ) from error
+
+
+def _convert_parts(part: type, name: str, hint: Any, value: Any) -> Any:
+    forms = {typing.get_origin(form) for form in (hint, *typing.get_args(hint))}
+    if isinstance(value, (list, tuple)) and forms & {tuple, list}:
+        items = [_convert_parts(part, name, Any, item) for item in value]
+        return tuple(items) if tuple in forms else items
+    if not is_part(value) and not (value is None and type(None) in typing.get_args(hint)):
+        raise SettingsError(f"{name_of(part)}.{name} must be a part, {value!r} came: give one, with its settings")
+    return value
+
+
+def _is_settings(spec: Mapping[str, Any]) -> bool:
+    return isinstance(spec.get("settings", {}), Mapping)
 
 
 def _mentions_protocol(hint: Any) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -15,28 +16,36 @@ def map_tensors(function: Callable[[torch.Tensor], Any], tree: Any) -> Any:
     if isinstance(tree, torch.Tensor):
         return function(tree)
     if isinstance(tree, Mapping):
-        mapped = {key: map_tensors(function, value) for key, value in tree.items()}
-        return _like_mapping(tree, mapped)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tensors(function, value) for value in tree))
+        return _like_mapping(tree, {key: map_tensors(function, value) for key, value in tree.items()})
     if isinstance(tree, (tuple, list)):
-        return type(tree)(map_tensors(function, value) for value in tree)
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        named = {f.name: map_tensors(function, getattr(tree, f.name)) for f in dataclasses.fields(tree) if f.init}
-        return dataclasses.replace(tree, **named)
+        mapped = [map_tensors(function, value) for value in tree]
+        return tree._make(mapped) if hasattr(tree, "_make") else type(tree)(mapped)
+    if dataclasses.is_dataclass(tree) and tensors(tree):
+        copied = copy.copy(tree)  # not `replace`, which would run the user's __post_init__ again
+        for name, value in _fields(tree).items():
+            object.__setattr__(copied, name, map_tensors(function, value))
+        return copied
     return tree
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """Every leaf of the tree, in a fixed order."""
+    if isinstance(tree, Mapping):
+        children: Iterable[Any] = tree.values()
+    elif isinstance(tree, (tuple, list)):
+        children = tree
+    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        children = _fields(tree).values()
+    else:
+        yield tree
+        return
+    for child in children:
+        yield from leaves(child)
 
 
 def tensors(tree: Any) -> list[torch.Tensor]:
     """Every tensor in the tree, in a fixed order."""
-    found: list[torch.Tensor] = []
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        found.append(tensor)
-        return tensor
-
-    map_tensors(keep, tree)
-    return found
+    return [leaf for leaf in leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
 def length(tree: Any) -> int | None:
@@ -66,29 +75,48 @@ def to(tree: Any, device: torch.device | None = None, dtype: torch.dtype | None 
     return map_tensors(move, tree)
 
 
-def example_hashes(tree: Any) -> torch.Tensor | None:
-    """``(N,)`` int64, a hash of each example's bytes over all tensors; None when the tree has no example axis."""
-    size = length(tree)
-    if size is None or not tensors(tree):
-        return None
-    total = torch.zeros(size, dtype=torch.int64)
-    for place, leaf in enumerate(tensors(tree)):
-        rows = leaf.detach().cpu().contiguous().reshape(size, -1)
+def example_hashes(tree: Any, size: int) -> torch.Tensor | None:
+    """``(size,)`` int64, a hash of each example's content; None when the tree has no axis of this size for examples.
+
+    Objects are hashed one by one; of a tensor the first axis counts, or the second where only that one fits.
+    """
+    found = tensors(tree)
+    if not found:
+        if not isinstance(tree, (list, tuple)) or len(tree) != size:
+            return None
+        digests = [int(fingerprint(contents(item))[:15], 16) for item in tree]
+        return torch.tensor(digests, dtype=torch.int64, device="cpu")
+    total = torch.zeros(size, dtype=torch.int64, device="cpu")
+    for place, leaf in enumerate(found):
+        axis = next((axis for axis, length in enumerate(leaf.shape[:2]) if length == size), None)
+        if axis is None:
+            return None
+        rows = leaf.detach().cpu().movedim(axis, 0).contiguous().reshape(size, -1)
         words = _as_integers(rows)
-        generator = torch.Generator().manual_seed(place)
-        keys = torch.randint(-(2**62), 2**62, (words.shape[1],), generator=generator, dtype=torch.int64) | 1
+        generator = torch.Generator("cpu").manual_seed(place)
+        span, width = 2**62, (words.shape[1],)
+        keys = torch.randint(-span, span, width, generator=generator, dtype=torch.int64, device="cpu") | 1
         total = total * 1_000_003 + (words * keys).sum(1)  # wraps around: a hash modulo 2^64
     return total
 
 
 def fingerprint(tree: Any) -> str:
-    """SHA-256, in hex, of all tensors in the tree: their dtypes, shapes and bytes."""
+    """SHA-256, in hex, of the tree: dtypes, shapes and bytes of its tensors, and its plain values."""
     sha = hashlib.sha256()
-    for leaf in tensors(tree):
+    for leaf in leaves(tree):
+        if not isinstance(leaf, torch.Tensor):
+            plain = leaf is None or isinstance(leaf, (str, bytes, bool, int, float, complex))
+            sha.update((repr(leaf) if plain else type(leaf).__qualname__).encode())
+            continue
         leaf = leaf.detach().cpu().contiguous()
         sha.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
         sha.update(leaf.reshape(-1).view(torch.uint8).numpy().tobytes() if leaf.numel() else b"")
     return sha.hexdigest()
+
+
+def contents(item: Any) -> Any:
+    """What an object holds, as a tree; anything without attributes is itself."""
+    return vars(item) if hasattr(item, "__dict__") else item
 
 
 def _as_integers(rows: torch.Tensor) -> torch.Tensor:
@@ -104,6 +132,15 @@ def _like_mapping(original: Mapping[Any, Any], mapped: dict[Any, Any]) -> Any:
     if type(original) is dict:
         return mapped
     try:
-        return type(original)(mapped)  # type: ignore[call-arg]  # OrderedDict, BatchEncoding, ModelOutput and the like
+        if not isinstance(original, MutableMapping):
+            return type(original)(mapped)  # type: ignore[call-arg]
+        copied = copy.copy(original)  # OrderedDict, defaultdict, BatchEncoding, ModelOutput and the like
+        for key, value in mapped.items():
+            copied[key] = value
+        return copied
     except TypeError:
         return mapped
+
+
+def _fields(tree: Any) -> dict[str, Any]:
+    return {item.name: getattr(tree, item.name) for item in dataclasses.fields(tree) if hasattr(tree, item.name)}

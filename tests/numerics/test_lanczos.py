@@ -1,0 +1,233 @@
+"""Eigenpairs against dense solvers, and certificates that are refused when they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.numerics.solutions import mlp
+from tests.numerics.test_spectra import rotated
+from vallis.core.errors import SettingsError, UsageError
+from vallis.core.objective import Objective
+from vallis.core.rng import Rng
+from vallis.numerics.curvature import Hessian
+from vallis.numerics.lanczos import eigenpairs
+from vallis.numerics.operators import Dense, Operator, Product
+from vallis.numerics.spectra import Eigenpairs, Spectrum
+from vallis.testing.oracles import dense_hessian
+
+RNG = Rng(0).child("lanczos")
+P = 400
+
+
+def decaying(size: int = P) -> torch.Tensor:
+    """A spectrum as networks have them: few large values, a bulk near zero, a few below."""
+    values = torch.cat([10.0 * 0.7 ** torch.arange(20.0), -1.0 * 0.5 ** torch.arange(5.0)]).double()
+    bulk = 1e-3 * torch.randn(size - 25, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return torch.cat([values, bulk])
+
+
+MATRIX = rotated(decaying())
+TRUTH = np.sort(decaying().numpy())
+
+
+def must_be_certified(matrix: torch.Tensor, pairs: Eigenpairs, tolerance: float) -> None:
+    """What the pairs say of themselves, computed anew in float64."""
+    matrix = matrix.double()
+    true = (matrix @ pairs.vectors - pairs.vectors * torch.from_numpy(pairs.values.copy())).norm(dim=0).numpy()
+    np.testing.assert_allclose(pairs.residuals, true, rtol=1e-2, atol=1e-6 * np.abs(TRUTH).max())
+    limit = tolerance * np.abs(TRUTH).max()
+    assert ((true <= limit * 1.01) | ~pairs.converged).all()
+    torch.testing.assert_close(pairs.vectors.norm(dim=0), torch.ones(len(pairs), dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("largest", "smallest"), [(5, 0), (0, 4), (6, 3), (1, 0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_ends_of_the_spectrum(largest: int, smallest: int, dtype: torch.dtype) -> None:
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-11
+    matrix = MATRIX.to(dtype)
+    found = eigenpairs(Dense(matrix), largest=largest, smallest=smallest, rng=RNG, tolerance=tolerance, search=5)
+    assert (found.stop, found.converged, found.notes) == ("converged", True, ())
+    np.testing.assert_allclose(found.largest.values, TRUTH[::-1][:largest], atol=10 * tolerance)
+    np.testing.assert_allclose(found.smallest.values, TRUTH[:smallest], atol=10 * tolerance)
+    assert found.num_products < P / 2
+    for pairs in (found.largest, found.smallest):
+        must_be_certified(matrix, pairs, tolerance)
+        assert pairs.converged.all()
+
+
+def test_restarts_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for a few vectors only, the same pairs come out, after more products."""
+    free = eigenpairs(Dense(MATRIX), largest=4, smallest=2, rng=RNG, tolerance=1e-9)
+    monkeypatch.setattr("vallis.numerics.lanczos._capacity", lambda operator, wanted: wanted + 6)
+    tight = eigenpairs(Dense(MATRIX), largest=4, smallest=2, rng=RNG, tolerance=1e-9, max_products=2000)
+    assert tight.converged
+    assert tight.num_products > free.num_products
+    np.testing.assert_allclose(tight.largest.values, free.largest.values, atol=1e-8)
+    np.testing.assert_allclose(tight.smallest.values, free.smallest.values, atol=1e-8)
+    must_be_certified(MATRIX, tight.largest, 1e-9)
+
+
+def test_what_has_not_converged_is_said_so() -> None:
+    found = eigenpairs(Dense(MATRIX), largest=10, rng=RNG, tolerance=1e-10, max_products=14)
+    assert (found.stop, found.converged, found.num_products) == ("max_products", False, 14)
+    assert found.largest.converged.any()
+    assert not found.largest.converged.all()
+    must_be_certified(MATRIX, found.largest, 1e-10)
+    limit = 1e-10 * found.scale
+    np.testing.assert_array_equal(found.largest.converged, found.largest.residuals <= limit)
+
+
+def test_fewer_products_than_pairs_give_fewer_pairs() -> None:
+    found = eigenpairs(Dense(MATRIX), largest=10, rng=RNG, max_products=3)
+    assert (found.stop, len(found.largest)) == ("max_products", 3)
+
+
+def test_rounding_ends_the_iteration_before_the_products_do() -> None:
+    found = eigenpairs(Dense(MATRIX.float()), largest=3, rng=RNG, tolerance=1e-12, max_products=5000)
+    assert (found.stop, found.converged) == ("rounding", False)
+    assert found.num_products < 100
+    assert not found.largest.converged.any()
+    np.testing.assert_allclose(found.largest.values, TRUTH[::-1][:3], atol=1e-5)
+    must_be_certified(MATRIX.float(), found.largest, 1e-12)
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_a_search_finds_the_copies_of_a_multiple_eigenvalue(copies: int) -> None:
+    values = decaying()
+    values[1:copies] = values[0]
+    matrix = rotated(values)
+    blind = eigenpairs(Dense(matrix), largest=4, rng=RNG, tolerance=1e-6)
+    assert blind.converged
+    assert np.sum(blind.largest.values > 9.9) < copies  # converged, and yet not the four largest
+    found = eigenpairs(Dense(matrix), largest=4, rng=RNG, tolerance=1e-6, search=8)
+    assert found.converged
+    np.testing.assert_allclose(found.largest.values, np.sort(values.numpy())[::-1][:4], atol=1e-5)
+    must_be_certified(matrix, found.largest, 1e-6)
+
+
+def test_a_search_that_runs_out_of_products_says_so() -> None:
+    found = eigenpairs(Dense(MATRIX), largest=2, rng=RNG, tolerance=1e-6, search=500, max_products=60)
+    assert found.num_products == 60
+    assert [note.code for note in found.notes] == ["search_cut_short"]
+    assert found.converged
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        torch.zeros(P),
+        torch.ones(P),
+        torch.cat([torch.full((3,), 7.0), torch.zeros(P - 3)]),
+        torch.cat([torch.full((2,), 7.0), torch.zeros(P - 4), torch.full((2,), -1.0)]),
+    ],
+    ids=["zero", "identity", "low rank", "both ends"],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_few_distinct_eigenvalues_break_down_and_go_on(values: torch.Tensor, dtype: torch.dtype) -> None:
+    matrix = rotated(values.double())
+    operator = Dense(matrix.to(dtype))
+    operator.is_symmetric = True
+    found = eigenpairs(operator, largest=5, smallest=3, rng=RNG, tolerance=1e-5, search=5)
+    assert found.converged
+    expected = np.sort(values.double().numpy())
+    np.testing.assert_allclose(found.largest.values, expected[::-1][:5], atol=1e-4)
+    np.testing.assert_allclose(found.smallest.values, expected[:3], atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 60, 256])
+def test_small_operators_are_solved_densely(size: int) -> None:
+    values = torch.randn(size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
+    operator = Dense(rotated(values))
+    found = eigenpairs(operator, largest=1, smallest=1, rng=RNG)
+    assert (found.stop, operator.num_products) == ("dense", size)
+    np.testing.assert_allclose(found.largest.values, [float(values.max())], atol=1e-12)
+    np.testing.assert_allclose(found.smallest.values, [float(values.min())], atol=1e-12)
+
+
+@pytest.mark.parametrize("dense_size", [256, 0])
+def test_more_pairs_than_there_are_are_clamped_with_a_note(dense_size: int) -> None:
+    values = torch.arange(6.0, dtype=torch.float64)
+    found = eigenpairs(Dense(rotated(values)), largest=10, smallest=6, rng=RNG, dense_size=dense_size, tolerance=1e-9)
+    assert [note.code for note in found.notes] == ["fewer_eigenvalues"]
+    np.testing.assert_allclose(found.largest.values, values.flip(0), atol=1e-9)
+    np.testing.assert_allclose(found.smallest.values, values, atol=1e-9)
+    assert found.converged
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    values=st.lists(st.sampled_from([-3.0, -1.0, 0.0, 0.5, 2.0, 2.5]), min_size=2, max_size=12),
+    largest=st.integers(0, 4),
+    smallest=st.integers(1, 4),
+)
+def test_lanczos_and_the_dense_solver_agree(values: list[float], largest: int, smallest: int) -> None:
+    """Multiplicities included, because a small space is exhausted by breakdowns and searches."""
+    operator = Dense(rotated(torch.tensor(values, dtype=torch.float64)))
+    ways = [
+        eigenpairs(operator, largest=largest, smallest=smallest, rng=RNG, tolerance=1e-9, dense_size=d, search=12)
+        for d in (256, 0)
+    ]
+    np.testing.assert_allclose(ways[0].largest.values, ways[1].largest.values, atol=1e-8)
+    np.testing.assert_allclose(ways[0].smallest.values, ways[1].smallest.values, atol=1e-8)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_the_same_numbers() -> None:
+    def run(rng: Rng) -> Spectrum:
+        return eigenpairs(Dense(MATRIX), largest=3, rng=rng, tolerance=1e-10)
+
+    one, same, other = run(Rng(1)), run(Rng(1)), run(Rng(2))
+    np.testing.assert_array_equal(one.largest.values, same.largest.values)
+    assert torch.equal(one.largest.vectors, same.largest.vectors)
+    np.testing.assert_allclose(one.largest.values, other.largest.values, atol=1e-9)
+    assert not np.array_equal(one.largest.residuals, other.largest.residuals)
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    eigenpairs(Dense(MATRIX), largest=1, rng=RNG)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 16, 17])
+def test_a_networks_eigenvalues_by_lanczos(batch_size: int) -> None:
+    solution = mlp(batch_size)
+    truth = torch.linalg.eigvalsh(dense_hessian(solution)).numpy()
+    found = eigenpairs(
+        Hessian(Objective(solution, dtype=torch.float64)),
+        largest=5,
+        smallest=3,
+        rng=RNG,
+        dense_size=0,
+        tolerance=1e-10,
+    )
+    assert found.converged
+    np.testing.assert_allclose(found.largest.values, truth[::-1][:5], atol=1e-9)
+    np.testing.assert_allclose(found.smallest.values, truth[:3], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"largest": 0}, {"largest": -1}, {"largest": 1, "max_products": 0}, {"largest": 1, "tolerance": 0.0}],
+)
+def test_impossible_wishes_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match="at least one eigenvalue"):
+        eigenpairs(Dense(MATRIX), rng=RNG, **wrong)  # type: ignore[arg-type]
+
+
+def test_operators_without_symmetry_are_refused() -> None:
+    with pytest.raises(UsageError, match="symmetric"):
+        eigenpairs(Product(Dense(MATRIX), Dense(MATRIX + 1)), largest=1, rng=RNG)
+
+
+@pytest.mark.parametrize("size", [10, 300])
+def test_products_with_nan_are_refused(size: int) -> None:
+    class Broken(Operator):
+        def _product(self, vector: torch.Tensor) -> torch.Tensor:
+            return vector * torch.nan
+
+    with pytest.raises(UsageError, match="finite products"):
+        eigenpairs(Broken(size, torch.float64, torch.device("cpu")), largest=1, rng=RNG)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from tests.problems.expect import arrays, build
+from vallis.core import spec
+from vallis.core.errors import DataError, SettingsError
+from vallis.core.rng import Rng
+from vallis.core.types import Task
+from vallis.problems.arrays import Arrays
+from vallis.problems.corrupted import Corrupted, gaussian, relabel, shuffle, shuffle_each
+from vallis.problems.digits import Digits
+from vallis.problems.spirals import Spirals
+from vallis.problems.subset import Subset
+
+ALL_PIXELS = ("none", "shuffled", "random", "gaussian")
+
+
+def digits(seed: int = 0, **settings: Any) -> Task:
+    return build(Corrupted(base=Digits(), **settings), seed)
+
+
+def test_nothing_asked_changes_nothing() -> None:
+    whole, same = build(Digits()), digits()
+    assert list(same.splits) == ["train", "test"]
+    assert all(same.splits[name].fingerprint() == split.fingerprint() for name, split in whole.splits.items())
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.6, 1.0])
+def test_the_share_of_wrong_labels(fraction: float) -> None:
+    """A label drawn uniformly is the old one by chance: fraction * (1 - 1/C) of them become wrong."""
+    y = torch.arange(10).repeat(4000)
+    wrong = int((relabel(y, fraction, 10, Rng(1)) != y).sum())
+    assert stats.binomtest(wrong, len(y), fraction * 0.9).pvalue > 1e-3
+    drawn = relabel(torch.zeros(40000, dtype=torch.int64), fraction, 10, Rng(2))
+    counts = torch.bincount(drawn, minlength=10)[1:].numpy()
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_test_labels_stay_true_and_the_old_labels_are_kept() -> None:
+    whole, noisy = build(Digits()), digits(labels=0.5)
+    assert noisy.splits["test"].fingerprint() == whole.splits["test"].fingerprint()
+    train, true = arrays(noisy, "train"), arrays(noisy, "true_labels")
+    assert true.y.equal(arrays(whole, "train").y)
+    assert true.x.equal(train.x)
+    assert train.index.equal(arrays(whole, "train").index)
+    share = float((train.y != true.y).double().mean())
+    assert share == pytest.approx(0.45, abs=4 * (0.45 * 0.55 / len(train)) ** 0.5)
+
+
+def test_more_noise_keeps_the_noise_there_was() -> None:
+    true = arrays(build(Digits()), "train").y
+    small, large = (arrays(digits(labels=fraction), "train").y for fraction in (0.3, 0.7))
+    changed = small != true
+    assert small[changed].equal(large[changed])
+    assert int((large != true).sum()) > int(changed.sum())
+
+
+def test_the_streams_are_independent() -> None:
+    """Changing the pixels leaves the labels, changing the labels leaves the pixels, and another seed changes both."""
+    labels = {pixels: arrays(digits(labels=0.5, pixels=pixels), "train").y for pixels in ALL_PIXELS}
+    assert all(y.equal(labels["none"]) for y in labels.values())
+    for pixels in ALL_PIXELS[1:]:
+        plain = arrays(digits(pixels=pixels), "train").x
+        assert plain.equal(arrays(digits(labels=1.0, pixels=pixels), "train").x)
+        permuted = [arrays(digits(seed, pixels=pixels), "train").x.mean((0, 1)) for seed in (0, 1)]
+        assert not permuted[0].equal(permuted[1])
+    assert not labels["none"].equal(arrays(digits(1, labels=0.5), "train").y)
+
+
+def test_one_permutation_for_all_images_of_all_splits() -> None:
+    whole, shuffled = build(Digits()), digits(pixels="shuffled")
+    before = torch.cat([arrays(whole, name).x for name in ("train", "test")]).flatten(1)
+    after = torch.cat([arrays(shuffled, name).x for name in ("train", "test")]).flatten(1)
+    # Each column of the one is a column of the other.
+    assert sorted(map(tuple, after.T.tolist())) == sorted(map(tuple, before.T.tolist()))
+    assert not after.equal(before)
+
+
+def test_a_permutation_of_its_own_for_each_image() -> None:
+    whole, shuffled = build(Digits()), digits(pixels="random")
+    for name in ("train", "test"):
+        before, after = arrays(whole, name).x.flatten(1), arrays(shuffled, name).x.flatten(1)
+        assert after.sort(1).values.equal(before.sort(1).values)
+        # Nothing of the mean picture is left.
+        assert float(after.mean(0).std()) < 0.15 * float(before.mean(0).std())
+
+
+def test_every_place_is_equally_likely() -> None:
+    x = torch.arange(9.0).reshape(1, 1, 3, 3).expand(9000, 1, 3, 3)
+    first = shuffle_each(x, Rng(0))[:, 0, 0, 0].long()
+    assert stats.chisquare(torch.bincount(first, minlength=9).numpy()).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("move", [shuffle, shuffle_each])
+def test_the_channels_of_a_place_stay_together(move: Any) -> None:
+    base = torch.rand(5000, 1, 4, 4)
+    colours = torch.cat([base, 2 * base, 3 * base], dim=1)
+    moved = move(colours, Rng(0))
+    assert moved.shape == colours.shape
+    torch.testing.assert_close(moved[:, 1], 2 * moved[:, 0])
+    torch.testing.assert_close(moved[:, 2], 3 * moved[:, 0])
+    assert not moved.equal(colours)
+    assert move(torch.rand(10, 6), Rng(0)).shape == (10, 6)
+
+
+def test_gaussian_inputs_have_the_means_and_the_covariance_diagonal_of_the_data() -> None:
+    whole, noise = build(Digits()), digits(pixels="gaussian")
+    real = arrays(whole, "train").x.flatten(1).double()
+    for name in ("train", "test"):
+        drawn = arrays(noise, name).x.flatten(1).double()
+        n = len(drawn)
+        std = real.std(0, correction=0)
+        never = std == 0  # places that are always blank stay blank
+        assert drawn[:, never].equal(real[:n, never][:1].expand(n, -1))
+        live = ~never
+        z = (drawn.mean(0) - real.mean(0))[live] / (std[live] / n**0.5)
+        assert stats.kstest(z.numpy(), "norm").pvalue > 1e-3
+        ratio = drawn.var(0)[live] / std[live] ** 2
+        assert (ratio - 1).abs().max() < 5 * (2 / n) ** 0.5
+        standard = ((drawn - real.mean(0)) / std)[:, live]
+        correlation = np.corrcoef(standard.T.numpy())
+        off = correlation[~np.eye(len(correlation), dtype=bool)]
+        assert abs(off.mean()) < 4 / (n**0.5 * len(correlation))
+        assert stats.kstest(standard.flatten().numpy(), "norm").pvalue > 1e-4
+
+
+def test_gaussian_statistics_come_from_the_training_set() -> None:
+    train, test = torch.full((50, 4), 3.0), torch.zeros(20, 4)
+    assert gaussian(test, train, Rng(0)).equal(torch.full((20, 4), 3.0))
+
+
+def test_flat_inputs_and_subsets() -> None:
+    task = build(Corrupted(base=Subset(base=Spirals(), num_train=50), labels=0.5, pixels="gaussian"))
+    assert arrays(task, "train").x.shape == (50, 2)
+
+
+def test_round_trip_and_digest() -> None:
+    problem = Corrupted(base=Subset(base=Digits(), num_train=50), labels=0.4, pixels="random")
+    assert spec.from_spec(spec.to_spec(problem)) == problem
+    assert spec.digest(problem) != spec.digest(Corrupted(base=problem.base, labels=0.4))
+
+
+def test_impossible_settings_are_refused() -> None:
+    for fraction in (-0.1, 1.1, float("nan")):
+        with pytest.raises(SettingsError, match=r"corrupted\.labels"):
+            Corrupted(base=Digits(), labels=fraction)
+    with pytest.raises(SettingsError, match=r"corrupted\.pixels"):
+        Corrupted(base=Digits(), pixels="blurred")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="corrupt it once"):
+        Corrupted(base=Subset(base=Corrupted(base=Digits())))
+
+
+def test_labels_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "a.npz", x_train=np.zeros((4, 3)), y_train=np.zeros(4), x_test=np.zeros((4, 3)), y_test=np.zeros(4)
+    )
+    base = Arrays(path=str(tmp_path / "a.npz"), loss="squared_error")
+    with pytest.raises(DataError, match=r"corrupted\.labels"):
+        build(Corrupted(base=base, labels=0.5))
+    build(Corrupted(base=base, pixels="shuffled"))

@@ -1,0 +1,60 @@
+import io
+import sys
+
+import matplotlib
+import matplotlib.image
+import numpy as np
+import pytest
+from matplotlib import pyplot
+
+from tests.report import toy
+from vallis.core.errors import UsageError
+from vallis.core.types import Axis, Figure, Mark
+from vallis.report.matplotlib_figure import draw, render
+
+
+@pytest.mark.parametrize("figure", [*toy.figures(), toy.hostile_figure()], ids=lambda figure: figure.name[:20])
+def test_every_kind_is_drawn(figure: Figure) -> None:
+    image = matplotlib.image.imread(io.BytesIO(render(figure, "png")))
+    assert image.shape[0] > 500
+    assert len(np.unique(image.reshape(-1, image.shape[-1]), axis=0)) > 20, "the picture is blank"
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "svg", "png"])
+def test_the_same_figure_gives_the_same_bytes(suffix: str) -> None:
+    assert render(toy.lines(), suffix) == render(toy.lines(), suffix)
+
+
+def test_nothing_global_is_touched() -> None:
+    before = dict(matplotlib.rcParams)
+    render(toy.bars(), "png")
+    changed = [key for key, value in matplotlib.rcParams.items() if before[key] != value]
+    assert changed in ([], ["backend"])  # asking for the backend is what settles it
+    assert pyplot.get_fignums() == []
+
+
+@pytest.mark.parametrize("text", ["$\\frac{", "$", "100 % of $x$ and $y", "_hidden", "字 😀 no font has this", ""])
+def test_any_label_is_shown_as_it_is(text: str) -> None:
+    marks = (Mark(kind="line", y=[1.0, 2.0], label=text or "a"), Mark(kind="bar", y=[1.0, 2.0], label="b"))
+    figure = Figure(name="f", title=text, x=Axis(label=text), y=Axis(label=text), marks=marks)
+    render(figure, "svg")
+    legend = draw(figure).axes[0].get_legend()
+    assert legend is not None
+    assert len(legend.get_texts()) == 2
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+@pytest.mark.parametrize("kind", ["line", "scatter", "bar", "band", "heatmap", "surface", "images"])
+def test_gaps_and_nothing_at_all_are_drawn_without_a_warning(kind: str, scale: str) -> None:
+    for fill in (np.nan, np.inf, -1.0, 1.0):
+        row, grid = np.array([1.0, fill, 2.0]), np.full((3, 3), fill)
+        mark = Mark(kind=kind, y=None if kind in ("heatmap", "surface") else row, z=grid, low=row - 1, high=row)  # type: ignore[arg-type]
+        axis = Axis(label="a", scale=scale)  # type: ignore[arg-type]
+        render(Figure(name="f", title="F", x=Axis(label="x"), y=axis, z=axis, marks=(mark,)), "svg")
+    render(Figure(name="f", title="F", x=Axis(label="x"), y=Axis(label="y"), marks=()), "svg")
+
+
+def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match=r"pip install 'vallis\[plot\]'"):
+        render(toy.bars(), "pdf")

@@ -1,0 +1,115 @@
+import json
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from tests.report import toy
+from vallis.core.types import Axis, Figure, Mark
+from vallis.report import style
+from vallis.report.plotly_figure import colour_range, escape, mosaic, plotly_figure, resolve, tokens
+
+
+def texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for held in value.values() for text in texts(held)]
+    if isinstance(value, list):
+        return [text for held in value for text in texts(held)]
+    return [value] if isinstance(value, str) else []
+
+
+def figure(*marks: Mark, y: str = "linear") -> Figure:
+    return Figure(name="f", title="F", x=Axis(label="x"), y=Axis(label="y", scale=y), marks=marks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("theme", style.THEMES)
+@pytest.mark.parametrize("drawn", [*toy.figures(), toy.hostile_figure()], ids=lambda drawn: drawn.name[:20])
+def test_plotly_knows_every_property(drawn: Figure, theme: style.ThemeName) -> None:
+    spec = plotly_figure(drawn, theme)
+    json.dumps(spec, allow_nan=False)
+    go.Figure(spec)  # raises on a property or a value that plotly does not know
+    assert [text for text in texts(spec) if text.startswith("@")] == []
+
+
+def test_no_text_of_a_part_is_markup() -> None:
+    spec = plotly_figure(toy.hostile_figure())
+    found = [text for text in texts(spec) if "pwned" in text]
+    assert len(found) > 8
+    ours = ("<b>", "</b>", "<br>", "<extra></extra>")
+    for text in found:
+        for markup in ours:
+            text = text.replace(markup, "")
+        assert "<" not in text, text
+    hover = spec["data"][0]["hovertemplate"]
+    assert hover.count("%{") == 3, "x, y and the error bar are fields; the %{x} of the label is not"
+
+
+def test_escaping_is_undone_by_the_entities_that_plotly_decodes() -> None:
+    assert escape("a<b>&%{y}") == "a&lt;b&gt;&amp;%&#123;y}"
+
+
+def test_tokens_are_resolved_under_colours_only() -> None:
+    value = {"text": "@ink", "color": "@ink", "colorscale": [[0, "@ink"]], "tickcolor": "@nothing"}
+    assert resolve(value, {"@ink": "black"}) == {
+        "text": "@ink",
+        "color": "black",
+        "colorscale": [[0, "black"]],
+        "tickcolor": "@nothing",
+    }
+
+
+def test_both_themes_know_the_same_tokens() -> None:
+    assert tokens(style.LIGHT).keys() == tokens(style.DARK).keys()
+
+
+def test_a_gap_is_a_gap() -> None:
+    spec = plotly_figure(figure(Mark(kind="line", y=[1.0, np.nan, 3.0])))
+    assert spec["data"][0]["y"] == [1.0, None, 3.0]
+    assert spec["data"][0]["connectgaps"] is False
+
+
+def test_a_band_is_one_outline_for_each_run_without_a_gap() -> None:
+    low, high = np.array([0.0, 0, np.nan, 0, 0]), np.ones(5)
+    (trace,) = plotly_figure(figure(Mark(kind="band", low=low, high=high)))["data"]
+    assert trace["x"] == [0, 1, 1, 0, None, 3, 4, 4, 3, None]
+    assert trace["y"] == [1, 1, 0, 0, None, 1, 1, 0, 0, None]
+
+
+def test_a_line_stands_in_the_legend_rather_than_its_band() -> None:
+    shown = [
+        (trace["name"], trace["mode"], trace.get("fill"))
+        for trace in plotly_figure(toy.lines())["data"]
+        if trace["showlegend"]
+    ]
+    assert shown == [("train", "lines", None), ("test", "lines", None)]
+
+
+def test_numbers_of_both_signs_are_coloured_around_zero() -> None:
+    assert colour_range(np.array([-1.0, 0.5, np.nan])) == (-1.0, 1.0, style.DIVERGING)
+    assert colour_range(np.array([-0.01, 1.0])) == (-0.01, 1.0, style.SEQUENTIAL)
+    assert colour_range(np.array([-1.0, 0.5]), logarithmic=True) == (-1.0, 0.5, style.SEQUENTIAL)
+    assert colour_range(np.array([np.nan])) == (0.0, 1.0, style.SEQUENTIAL)
+
+
+def test_images_stand_side_by_side_with_gaps_between() -> None:
+    images = np.arange(2 * 4 * 4, dtype=float).reshape(2, 4, 4)
+    sheet, captions = mosaic(Mark(kind="images", z=images, x=["a", "b"]))
+    np.testing.assert_array_equal(sheet[:4, :4], images[0])
+    np.testing.assert_array_equal(sheet[:4, 5:9], images[1])
+    assert np.isnan(sheet[:, 4]).all()
+    assert [word for *_, word in captions] == ["a", "b"]
+
+
+def test_logarithmic_heights_are_coloured_by_their_exponent_and_hover_as_they_are() -> None:
+    (trace,) = plotly_figure(toy.heatmap("log"))["data"]
+    np.testing.assert_allclose(trace["z"][0][0], np.log10(toy.SURFACE[0, 0]), rtol=1e-8)
+    np.testing.assert_allclose(trace["customdata"][0][0], toy.SURFACE[0, 0], rtol=1e-8)
+    assert "%{customdata" in trace["hovertemplate"]
+
+
+def test_a_label_that_would_push_the_figure_aside_is_cut() -> None:
+    spec = plotly_figure(Figure(name="f", title="F", x=Axis(label="w^2 " * 60), y=Axis(label="y"), marks=()))
+    title = spec["layout"]["xaxis"]["title"]["text"]
+    assert title.startswith("w² w²")
+    assert len(title) <= 72

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.run.toy import Broken, Count, Descent, Distance, Norm, Stop, Way, job
+from vallis.core.errors import UsageError
+from vallis.core.types import Failed, NotApplicable, Result
+from vallis.run.execute import Interrupted, execute
+from vallis.run.store import Store
+
+JOBS = [
+    job(measurements=(Norm(), Way(), Count()), snapshots=(0, 2), tags={"a": 1}),
+    job(measurements=(Norm(), Distance()), seed=1, partner=job()),
+]
+
+
+def test_rows_come_in_the_order_of_the_jobs(tmp_path: Path) -> None:
+    done = execute(JOBS, Store(tmp_path))
+    assert [(dict(row.tags), row.seed, row.measurement.rpartition(":")[2]) for row in done.rows] == [
+        ({"a": 1}, 0, "Norm"),
+        ({"a": 1}, 0, "Way"),
+        ({"a": 1}, 0, "Count"),
+        ({}, 1, "Norm"),
+        ({}, 1, "Distance"),
+    ]
+    assert all(isinstance(row.outcome, Result) for row in done.rows)
+    assert (done.num_made, done.num_kept) == (7, 0)
+
+
+def test_a_second_run_does_nothing_and_answers_the_same_bits(tmp_path: Path) -> None:
+    first = execute(JOBS, Store(tmp_path))
+    said: list[str] = []
+    again = execute(JOBS, Store(tmp_path), say=said.append)
+    assert said == []
+    assert (again.num_made, again.num_kept) == (0, 7)
+    assert repr(again.rows) == repr(first.rows)
+
+
+def test_nothing_is_lost_when_a_training_fails(tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    bad = job(training=Descent(fail_at=2, mended=str(mended)), measurements=(Norm(), Count()))
+    pair = job(measurements=(Distance(),), partner=bad)
+    store, said = Store(tmp_path / "store"), []
+    done = execute([bad, job(), pair], store, say=said.append)
+    failed = Failed(error="RuntimeError", message="the training failed: this step fails on purpose")
+    assert [row.outcome for row in done.rows if row.measurement.endswith(("Count", "Distance"))] == [failed, failed]
+    assert done.rows[0].outcome == failed
+    assert isinstance(done.rows[2].outcome, Result)
+    assert list(done.failures) == [row for row in done.rows if row.outcome == failed]
+    assert any("failed, RuntimeError: this step fails on purpose" in line for line in said)
+
+    mended.touch()
+    again = execute([bad, job(), pair], store)
+    assert again.failures == ()
+
+
+def test_a_failed_measurement_is_shown_and_tried_again(tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    jobs = [job(measurements=(Broken(mended=str(mended)), Norm()))]
+    store = Store(tmp_path / "store")
+    done = execute(jobs, store)
+    assert [type(row.outcome) for row in done.rows] == [Failed, Result]
+    assert (done.num_made, done.num_kept) == (2, 0)
+    mended.touch()
+    again = execute(jobs, store)
+    assert [type(row.outcome) for row in again.rows] == [Result, Result]
+    assert (again.num_made, again.num_kept) == (1, 2)
+
+
+def test_a_training_that_was_refused_says_so(tmp_path: Path) -> None:
+    class Picky(Descent):
+        def init(self, *_: object) -> object:  # type: ignore[override]
+            raise UsageError("not these")
+
+    done = execute([job(training=Picky())], Store(tmp_path))
+    assert [report.refused for report in done.troubles.values()] == [True]
+
+
+def test_a_pair_without_a_partner_is_not_applicable(tmp_path: Path) -> None:
+    (row,) = execute([job(measurements=(Distance(),))], Store(tmp_path)).rows
+    assert isinstance(row.outcome, NotApplicable)
+    assert row.outcome.note.code == "needs_pair"
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(Interrupted, match=r"3 of 4 pieces of work are finished .* same command again") as caught:
+        execute([job(), job(seed=1, measurements=(Stop(),))], store, workers=1)
+    assert isinstance(caught.value, KeyboardInterrupt)
+    said: list[str] = []
+    execute([job(), job(seed=1)], store, say=said.append)
+    assert len(said) == 1, "one measurement; both trainings are there"
+
+
+def test_results_do_not_depend_on_the_number_of_threads_of_the_caller(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(repr(execute(JOBS, Store(tmp_path / str(threads))).rows))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+def test_a_store_in_memory_does_for_one_worker_only() -> None:
+    store = Store("memory://test_execute")
+    assert isinstance(execute([job()], store).rows[0].outcome, Result)
+    with pytest.raises(UsageError, match="a store on disk"):
+        execute([job()], store, workers=2)
+    with pytest.raises(UsageError, match="at least one worker"):
+        execute([job()], store, workers=0)
+
+
+def test_nothing_to_do_is_done(tmp_path: Path) -> None:
+    assert execute([], Store(tmp_path)).rows == ()

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import torch
+
+from tests.training.runs import begin, ground
+from vallis.core import tree
+from vallis.core.own import coordinates
+from vallis.testing.toys.models import TinyConvnet
+from vallis.testing.toys.problems import Bars, Blobs
+from vallis.training._descent_state import private_copy
+from vallis.training.gradient_descent import GradientDescent
+
+
+def test_the_copy_takes_the_given_values_and_shares_nothing() -> None:
+    net, _ = ground(Bars(), TinyConvnet())
+    params, buffers = coordinates(net.module)
+    params = {name: value + 1 for name, value in reversed(params.items())}
+    module, trainable = private_copy(net, params, buffers)
+    assert list(trainable) == [name for name, _ in net.module.named_parameters()], "the order of the module"
+    assert all(torch.equal(trainable[name], value) for name, value in params.items())
+    before = tree.fingerprint(params)
+    with torch.no_grad():
+        for value in module.state_dict().values():
+            value.fill_(7)
+    assert tree.fingerprint(params) == before
+    assert all(part.training for part in module.modules())
+
+
+def test_the_copy_takes_the_dtype_of_the_values() -> None:
+    net, _ = ground()
+    params, buffers = coordinates(net.module)
+    module, _ = private_copy(net, {name: value.double() for name, value in params.items()}, buffers)
+    assert {parameter.dtype for parameter in module.parameters()} == {torch.float64}
+    assert {parameter.dtype for parameter in net.module.parameters()} == {torch.float32}
+
+
+def test_the_order_of_an_epoch_is_a_function_of_its_number() -> None:
+    """A state that begins in the middle of an epoch draws the batches that were left."""
+    net, tasks = ground()
+    training = GradientDescent(batch_size=10)
+    orders = []
+    for skipped in (0, 3):
+        state = begin(training, net, tasks)
+        state.step = skipped
+        seen = []
+        for _ in range(7 - skipped):
+            seen.append(state.next_batch(10).index.tolist())
+            state.step += 1
+        orders.append(seen)
+    assert orders[0][3:] == orders[1]
+
+
+def test_tasks_are_shuffled_by_streams_of_their_own() -> None:
+    net, tasks = ground(Blobs(angles=(0.0, 0.0)))
+    training = GradientDescent(batch_size=10)
+    state = begin(training, net, tasks)
+    first = state.next_batch(10).index - 0
+    state.next_task(state.optimizer)
+    second = state.next_batch(10).index - 72  # the second task begins after 48 + 24 examples
+    assert not torch.equal(first, second)
+
+
+def test_a_batch_as_large_as_the_data_is_all_of_it_in_order() -> None:
+    net, tasks = ground()
+    state = begin(GradientDescent(), net, tasks)
+    for size in (None, 48, 100):
+        assert torch.equal(state.next_batch(size).index, torch.arange(48))
+    assert not torch.equal(state.next_batch(47).index, torch.arange(47))

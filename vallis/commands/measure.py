@@ -1,0 +1,89 @@
+"""Asks one question of a network that is trained here, and prints the answer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from vallis.commands import recipe
+from vallis.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from vallis.core.types import Outcome
+
+EXAMPLES = """\
+  vallis measure hessian_spectrum                     of the default network
+  vallis measure hessian_trace digits --model convnet --json
+  vallis measure margins corrupted --problem.base digits --problem.labels 1.0
+  vallis measure NAME --snapshots 0,10,100            for one that takes a whole trajectory
+  vallis measure NAME --partner-seed 1                for one that takes a pair"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Says what the command takes."""
+    parser.add_argument("measurement", help="its name; see vallis list measurements")
+    parser.add_argument("problem", nargs="?", default=recipe.PROBLEM, help=f"what to learn (default: {recipe.PROBLEM})")
+    recipe.add_network(parser)
+    parser.add_argument("--snapshots", default="", metavar="STEPS", help="where a trajectory stops, with commas")
+    parser.add_argument("--partner-seed", type=int, metavar="SEED", help="of the second network of a pair")
+    parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    recipe.add_places(parser, out=None)
+
+
+def named(args: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """The parts that were named."""
+    return [(args.measurement, "measurements", args.measurement), *recipe.named(args)]
+
+
+def prefixes(args: argparse.Namespace) -> list[str]:
+    """What a dotted option may begin with."""
+    return [*recipe.PARTS, args.measurement]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains if need be, measures if need be, and prints.
+
+    Raises:
+        UsageError: something asked for cannot be done.
+    """
+    part = recipe.measurement(args.measurement, args.tree)
+    job = recipe.job(args, [part], snapshots=_steps(args.snapshots))
+    if args.partner_seed is not None:
+        job = replace(job, partner=replace(job, seed=args.partner_seed, measurements=()))
+    from vallis.commands import pages
+    from vallis.core.types import Failed, Result
+    from vallis.run.store import Store
+
+    (row,) = recipe.execute(args, [job], Store(args.store or f"{recipe.OUT}/store")).rows
+    if args.json:
+        print(json.dumps(plain(row.outcome), indent=2))
+    else:
+        print(pages.summary([(part, row.outcome)]))
+        if isinstance(row.outcome, Result):
+            print("\n".join(f"  {key}: {pages.value_text(value)}" for key, value in row.outcome.values.items()))
+            print("\n".join(f"  note {note.code}: {note.text}" for note in row.outcome.notes))
+    return 1 if isinstance(row.outcome, Failed) else 0
+
+
+def plain(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as strict JSON with its arrays as lists; what is not finite is written ``{"$float": "nan"}``."""
+    from vallis.core.types import Array, Result
+    from vallis.run.codec import encode, to_json
+
+    held, _ = encode(outcome)
+    if isinstance(outcome, Result):
+        for key, value in outcome.values.items():
+            if isinstance(value, Array):
+                coords = {dim: along.tolist() for dim, along in value.coords.items()}
+                held["values"][key] |= {"data": to_json(value.data.tolist()), "coords": to_json(coords)}
+                held["values"][key].pop("words", None)
+    return held
+
+
+def _steps(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(word) for word in text.split(",") if word.strip())
+    except ValueError as error:
+        raise UsageError(f"--snapshots must be whole numbers with commas, {text!r} came: write 0,10,100") from error

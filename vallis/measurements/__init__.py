@@ -1,0 +1,1 @@
+"""Questions about trained networks: one file a measurement, one folder a family."""

@@ -1,0 +1,222 @@
+"""How sharply the loss bends: the extreme eigenvalues of its Hessian, with a proof for each.
+
+Definition: the largest and the smallest eigenvalues of the matrix of second derivatives of the mean loss over a split,
+    by all trainable parameters. Each comes with the residual |H v - value v|: an eigenvalue lies within it. The step
+    along the sharpest direction is the one at which slope and curvature there raise the loss by `rise`, if the loss
+    were its quadratic model.
+Unit: nats/weight^2 (nats is the loss's own unit where it is no log-likelihood).
+Source: Sagun et al. (2017); Ghorbani et al. (2019), section 2.
+Cost: two gradients for each product; tens to hundreds of products, P products for up to 256 parameters.
+Says little when: networks of different scale are compared, because rescaling the layers of a ReLU network changes every
+    eigenvalue and not the function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from vallis.core.errors import SettingsError
+from vallis.core.objective import Objective
+from vallis.core.rng import Rng
+from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
+from vallis.numerics.curvature import Hessian
+from vallis.numerics.lanczos import eigenpairs
+from vallis.numerics.spectra import Eigenpairs, Spectrum
+from vallis.numerics.surface import Precision, Surface, surface
+
+
+@dataclass(frozen=True, kw_only=True)
+class HessianSpectrum:
+    """Both ends of the Hessian's spectrum.
+
+    Attributes:
+        split: over which examples the loss is taken.
+        num_top: how many of the largest eigenvalues.
+        num_bottom: how many of the smallest.
+        tolerance: residuals may be this large, relative to the largest magnitude of an eigenvalue.
+        max_products: the most products with the Hessian; what has not converged by then is said so.
+        search: after convergence, products spent on looking for copies of multiple eigenvalues, of which the iteration
+            by itself finds one.
+        precision: "auto" computes in float64 up to 20,000 parameters, and in the model's own type beyond.
+        rise: by how much the step along the sharpest direction raises the quadratic model.
+    """
+
+    version: ClassVar[int] = 1
+    takes: ClassVar[str] = "solution"
+    needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
+    invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "full": {"num_top": 30, "num_bottom": 5}}
+    sources: ClassVar[tuple[Source, ...]] = (
+        Source(
+            title="Empirical analysis of the Hessian of over-parametrized neural networks",
+            authors="L. Sagun, U. Evci, V. U. Güney, Y. Dauphin, L. Bottou",
+            year=2017,
+            url="https://arxiv.org/abs/1706.04454",
+        ),
+        Source(
+            title="An investigation into neural net optimization via Hessian eigenvalue density",
+            authors="B. Ghorbani, S. Krishnan, Y. Xiao",
+            year=2019,
+            url="https://arxiv.org/abs/1901.10159",
+        ),
+    )
+
+    split: str = "train"
+    num_top: int = 10
+    num_bottom: int = 3
+    tolerance: float = 1e-3
+    max_products: int = 1000
+    search: int = 10
+    precision: Precision = "auto"
+    rise: float = 0.1
+
+    def __post_init__(self) -> None:
+        counts = self.num_top, self.num_bottom, self.search
+        if min(counts) < 0 or self.num_top + self.num_bottom < 1 or self.max_products < 1:
+            raise SettingsError(f"at least one eigenvalue and one product were required, {self} came: raise the counts")
+        if not (self.tolerance > 0 and self.rise > 0):
+            raise SettingsError(f"tolerance and rise above 0 were required, {self} came: raise them")
+
+    @classmethod
+    def tiny(cls) -> HessianSpectrum:
+        """The cheapest settings, for tests."""
+        return cls(num_top=2, num_bottom=1, tolerance=1e-2, max_products=60, search=0)
+
+    def measure(self, subject: Any, rng: Rng) -> Outcome:
+        ground = surface(subject, self.split, self.precision)
+        diverged = ground.not_finite()
+        if diverged is not None:
+            return diverged
+        hessian = Hessian(ground.objective)
+        found = eigenpairs(
+            hessian,
+            largest=self.num_top,
+            smallest=self.num_bottom,
+            rng=rng.child("eigenpairs"),
+            tolerance=self.tolerance,
+            max_products=self.max_products,
+            search=self.search,
+        )
+        hessian.clear()
+        return self._result(ground, found)
+
+    def figures(self, result: Result) -> tuple[Figure, ...]:
+        marks = []
+        for end, label in (("top", "largest"), ("bottom", "smallest")):
+            if f"eigenvalues_{end}" in result.values:
+                found, error = result.array(f"eigenvalues_{end}"), result.array(f"residuals_{end}")
+                marks.append(Mark(kind="scatter", x=found.coords["rank"], y=found.data, error=error.data, label=label))
+        unit = result.estimate("top_eigenvalue" if "top_eigenvalue" in result.values else "bottom_eigenvalue").unit
+        figure = Figure(
+            name="hessian_eigenvalues",
+            title="Extreme eigenvalues of the Hessian",
+            x=Axis(label="rank, from the outermost"),
+            y=Axis(label=f"eigenvalue ({unit})"),
+            marks=tuple(marks),
+            caption="Bars: the residual; an eigenvalue lies within it.",
+        )
+        return (figure,)
+
+    def reading(self, result: Result) -> str:
+        said = []
+        if "top_eigenvalue" in result.values:
+            top = result.estimate("top_eigenvalue")
+            said.append(f"The sharpest direction has a curvature of {top.value:.3g} ± {top.stderr:.1g} {top.unit}")
+        if "sharpest_step_fraction" in result.values:
+            step, share = result.estimate("sharpest_step"), result.estimate("sharpest_step_fraction")
+            said.append(
+                f"along it, a step of {step.value:.3g}, which is {share.value:.2g} of the length of all weights, "
+                f"raises the quadratic model of the loss by {self.rise:g}"
+            )
+        if "bottom_eigenvalue" in result.values:
+            said.append(_of_the_bottom(result))
+        text = "; ".join(said) + "."
+        if any(note.code == "not_converged" for note in result.notes):
+            text += " Not all of these have converged: values from the inside of the spectrum may be missing."
+        return text[:1].upper() + text[1:]
+
+    def _result(self, ground: Surface, found: Spectrum) -> Result:
+        unit = f"{ground.unit}/weight^2"
+        values: dict[str, Estimate | Array] = {}
+        for end, pairs in (("top", found.largest), ("bottom", found.smallest)):
+            if len(pairs):
+                values |= _end(end, pairs, unit, found)
+        if len(found.largest) and found.largest.values[0] > 0:
+            values |= self._step(ground, found.largest)
+        size = ground.objective.num_parameters
+        num_wanted = min(self.num_top, size) + min(self.num_bottom, size)
+        good = int(found.largest.converged.sum() + found.smallest.converged.sum())
+        values["num_products"] = Estimate(value=found.num_products, stderr=0.0, unit="products", method="counted")
+        values["converged_fraction"] = Estimate(
+            value=good / num_wanted,
+            stderr=0.0,
+            n=num_wanted,
+            method="share of the eigenvalues whose residual is within the tolerance",
+        )
+        return Result(values=values, notes=(*ground.notes, *found.notes, *self._troubles(found, num_wanted - good)))
+
+    def _step(self, ground: Surface, top: Eigenpairs) -> dict[str, Estimate | Array]:
+        """The root s of ``slope s + curvature s^2 / 2 = rise``, along the side on which the loss rises."""
+        slope = abs(float(ground.objective.gradient().double() @ top.vectors[:, 0]))
+        curvature = float(top.values[0])
+        step = 2 * self.rise / (slope + math.sqrt(slope**2 + 2 * curvature * self.rise))
+        method = f"quadratic model along the sharpest direction, rise {self.rise:g}"
+        values: dict[str, Estimate | Array] = {
+            "sharpest_step": Estimate(value=step, stderr=None, unit="weight", method=method)
+        }
+        length = _length(ground.objective)
+        if length > 0:
+            values["sharpest_step_fraction"] = Estimate(
+                value=step / length, stderr=None, method=f"{method}, over the norm of all weights"
+            )
+        return values
+
+    def _troubles(self, found: Spectrum, num_bad: int) -> tuple[Note, ...]:
+        if found.converged:
+            return ()
+        why = "the most products that were allowed were spent"
+        if found.stop == "rounding":
+            why = 'rounding hides what is left (precision="float64" resolves more)'
+        text = (
+            f"After {found.num_products} products the residuals of {num_bad} eigenvalues exceed {self.tolerance:g} of "
+            f"the largest magnitude, because {why}."
+        )
+        return (Note(code="not_converged", text=text),)
+
+
+def _end(end: str, pairs: Eigenpairs, unit: str, found: Spectrum) -> dict[str, Estimate | Array]:
+    ranks = {"rank": np.arange(1.0, len(pairs) + 1)}
+    way = "dense solver" if found.stop == "dense" else "thick-restart Lanczos"
+    first = Estimate(
+        value=float(pairs.values[0]),
+        stderr=float(pairs.residuals[0]),
+        unit=unit,
+        method=f"{way}; the error bar is the residual, which bounds the distance to an eigenvalue",
+    )
+    return {
+        f"{end}_eigenvalue": first,
+        f"eigenvalues_{end}": Array(data=pairs.values, dims=("rank",), unit=unit, coords=ranks),
+        f"residuals_{end}": Array(data=pairs.residuals, dims=("rank",), unit=unit, coords=ranks),
+    }
+
+
+def _length(objective: Objective) -> float:
+    return math.sqrt(sum(float(torch.sum(value.double() ** 2)) for value in objective.origin))
+
+
+def _of_the_bottom(result: Result) -> str:
+    bottom = result.estimate("bottom_eigenvalue")
+    error = bottom.stderr or 0.0
+    if bottom.value >= -error:
+        return f"no direction bends down (the smallest eigenvalue is {bottom.value:.2g} ± {error:.1g})"
+    said = f"the loss bends down in some direction, with {bottom.value:.3g} ± {error:.1g} {bottom.unit}"
+    if "top_eigenvalue" not in result.values or result.estimate("top_eigenvalue").value <= 0:
+        return f"{said}, so this is no minimum"
+    share = -bottom.value / result.estimate("top_eigenvalue").value
+    return f"{said}, {share:.2g} of the sharpest, so this is no minimum but a saddle"

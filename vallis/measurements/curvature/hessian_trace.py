@@ -1,0 +1,141 @@
+"""How much the loss bends on average over all directions: the trace of its Hessian.
+
+Definition: the sum of all eigenvalues of the Hessian of the mean loss over a split, by all trainable parameters; it is
+    the mean of z' H z over vectors z of random signs (Hutchinson). The mean eigenvalue is the trace over P.
+Unit: nats/weight^2 (nats is the loss's own unit where it is no log-likelihood).
+Source: Hutchinson (1990); Yao et al. (2020), section III.
+Cost: two gradients for each probe; P probes for up to 256 parameters, which is exact.
+Says little when: networks of different scale or size are compared, because rescaling the layers of a ReLU network
+    changes the trace and not the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vallis.core.errors import SettingsError
+from vallis.core.rng import Rng
+from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
+from vallis.numerics.curvature import Hessian
+from vallis.numerics.surface import Precision, surface
+from vallis.numerics.trace import Trace, trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class HessianTrace:
+    """The trace of the Hessian with an error bar.
+
+    Attributes:
+        split: over which examples the loss is taken.
+        num_probes: how many random vectors; the error bar falls with the root of their number.
+        precision: "auto" computes in float64 up to 20,000 parameters, and in the model's own type beyond.
+    """
+
+    version: ClassVar[int] = 1
+    takes: ClassVar[str] = "solution"
+    needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
+    invariances: ClassVar[frozenset[str]] = frozenset()
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "full": {"num_probes": 100}}
+    sources: ClassVar[tuple[Source, ...]] = (
+        Source(
+            title="A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines",
+            authors="M. F. Hutchinson",
+            year=1990,
+        ),
+        Source(
+            title="PyHessian: neural networks through the lens of the Hessian",
+            authors="Z. Yao, A. Gholami, K. Keutzer, M. W. Mahoney",
+            year=2020,
+            url="https://arxiv.org/abs/1912.07145",
+        ),
+    )
+
+    split: str = "train"
+    num_probes: int = 32
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.num_probes < 1:
+            raise SettingsError(f"at least one probe was required, num_probes={self.num_probes} came: raise it")
+
+    @classmethod
+    def tiny(cls) -> HessianTrace:
+        """The cheapest settings, for tests."""
+        return cls(num_probes=4)
+
+    def measure(self, subject: Any, rng: Rng) -> Outcome:
+        ground = surface(subject, self.split, self.precision)
+        diverged = ground.not_finite()
+        if diverged is not None:
+            return diverged
+        hessian = Hessian(ground.objective)
+        found = trace(hessian, num_probes=self.num_probes, rng=rng.child("probes"))
+        hessian.clear()
+        return Result(
+            values=_values(found, hessian.size, f"{ground.unit}/weight^2"), notes=(*ground.notes, *_troubles(found))
+        )
+
+    def figures(self, result: Result) -> tuple[Figure, ...]:
+        if "samples" not in result.values:
+            return ()
+        found, samples = result.estimate("trace"), result.array("samples").data
+        running = np.cumsum(samples) / np.arange(1, len(samples) + 1)
+        probes = np.arange(1.0, len(samples) + 1)
+        figure = Figure(
+            name="hessian_trace",
+            title="The trace, probe by probe",
+            x=Axis(label="probes"),
+            y=Axis(label=f"trace ({found.unit})"),
+            marks=(
+                Mark(kind="scatter", x=probes, y=samples, label="a single probe"),
+                Mark(kind="line", x=probes, y=running, label="mean so far"),
+            ),
+        )
+        return (figure,)
+
+    def reading(self, result: Result) -> str:
+        found, mean = result.estimate("trace"), result.estimate("mean_eigenvalue")
+        if found.stderr == 0.0:
+            sure = "exactly"
+        elif found.stderr is None:
+            sure = "from one probe, so nobody knows how surely"
+        else:
+            low, high = result.array("interval").data
+            sure = f"with 95 % confidence between {low:.4g} and {high:.4g}"
+        return (
+            f"The eigenvalues of the Hessian add up to {found.value:.4g} {found.unit}, {sure}; "
+            f"a random direction has a curvature of {mean.value:.2g} on average."
+        )
+
+
+def _values(found: Trace, size: int, unit: str) -> dict[str, Estimate | Array]:
+    num_probes = len(found.samples)
+    method = f"Hutchinson with random signs, {num_probes} probes" if num_probes else "sum of the diagonal, exact"
+    mean_error = None if found.stderr is None else found.stderr / size
+    n = num_probes or size
+    values: dict[str, Estimate | Array] = {
+        "trace": Estimate(value=found.value, stderr=found.stderr, n=n, unit=unit, method=method),
+        "mean_eigenvalue": Estimate(
+            value=found.value / size, stderr=mean_error, n=n, unit=unit, method=f"{method}, over {size} parameters"
+        ),
+    }
+    if found.stderr is not None:
+        ends = np.array(found.interval())
+        values["interval"] = Array(data=ends, dims=("end",), unit=unit, coords={"end": np.array([0.025, 0.975])})
+    if num_probes:
+        probes = {"probe": np.arange(1.0, num_probes + 1)}
+        values["samples"] = Array(data=found.samples, dims=("probe",), unit=unit, coords=probes)
+    return values
+
+
+def _troubles(found: Trace) -> tuple[Note, ...]:
+    if found.stderr is None:
+        return (Note(code="no_error_bar", text="One probe tells nothing of how much probes differ: take more."),)
+    if found.stderr > 0.25 * abs(found.value):
+        text = "The error bar is more than a quarter of the trace: take more probes."
+        return (Note(code="wide_error_bar", text=text),)
+    return ()

@@ -1,0 +1,1 @@
+"""How well the examples are fitted, seen and unseen."""

@@ -1,0 +1,1 @@
+"""The loss around the network, beyond its curvature."""

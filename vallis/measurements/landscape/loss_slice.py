@@ -1,0 +1,203 @@
+"""What the loss looks like around the network: along two random directions, and on the plane that they span.
+
+Definition: L(theta + a d) and L(theta + a d + b e) over a split, with d and e Gaussian and filter-normalised: every
+    filter of a weight is moved by its own norm at a = 1; biases and normalisation parameters stay. The centre is the
+    network itself. The rise radius is the smallest |a| at which the loss has risen by `rise` on either side, at most
+    `span`.
+Unit: nats for the loss (its own unit where it is no log-likelihood); steps are relative to the norms of the filters.
+Source: Li et al. (2018), sections 3 and 4.
+Cost: a pass forward, a third of a gradient, for each point: 2 num_points + num_points_plane^2 of them.
+Says little when: two directions of millions are taken for the whole. The sharp directions are few, and a random one
+    hardly meets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from vallis.core.errors import SettingsError
+from vallis.core.objective import Objective
+from vallis.core.rng import Rng
+from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.numerics.directions import filter_normalised
+from vallis.numerics.slices import Floats, line, plane
+from vallis.numerics.surface import surface
+
+_LINES = ("first", "second")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSlice:
+    """The loss on two lines and a plane around the network.
+
+    Attributes:
+        split: over which examples the loss is taken.
+        span: how far to go in each direction, relative to the norms of the filters.
+        num_points: on each line; odd, so that the centre is one of them.
+        num_points_plane: on each side of the plane; odd.
+        rise: by how much the loss rises at the rise radius.
+        seed: chooses the directions. Networks with the same parameters get the same ones.
+    """
+
+    version: ClassVar[int] = 1
+    takes: ClassVar[str] = "solution"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {},
+        "full": {"num_points": 101, "num_points_plane": 51},
+    }
+    sources: ClassVar[tuple[Source, ...]] = (
+        Source(
+            title="Visualizing the loss landscape of neural nets",
+            authors="H. Li, Z. Xu, G. Taylor, C. Studer, T. Goldstein",
+            year=2018,
+            url="https://arxiv.org/abs/1712.09913",
+        ),
+    )
+
+    split: str = "train"
+    span: float = 1.0
+    num_points: int = 51
+    num_points_plane: int = 25
+    rise: float = 0.1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_points", "num_points_plane"):
+            if getattr(self, name) < 3 or getattr(self, name) % 2 == 0:
+                raise SettingsError(f"{name} must be odd and at least 3, {getattr(self, name)} came: change it")
+        if not (self.span > 0 and self.rise > 0):
+            raise SettingsError(f"span and rise above 0 were required, {self.span} and {self.rise} came: raise them")
+
+    @classmethod
+    def tiny(cls) -> LossSlice:
+        """The cheapest settings, for tests."""
+        return cls(num_points=5, num_points_plane=3)
+
+    def measure(self, subject: Any, rng: Rng) -> Outcome:
+        ground = surface(subject, self.split)
+        diverged = ground.not_finite()
+        if diverged is not None:
+            return diverged
+        objective, stream = ground.objective, rng.child("directions", self.seed)
+        directions = [filter_normalised(objective.names, objective.origin, stream.child(name)) for name in _LINES]
+        if not any(bool(part.any()) for direction in directions for part in direction):
+            text = "No parameter is a weight with filters (or all are zero), so there is no direction to go."
+            return NotApplicable(note=Note(code="no_direction", text=text))
+        steps, grid = _steps(self.span, self.num_points), _steps(self.span, self.num_points_plane)
+        lines = {name: line(objective, d, steps) for name, d in zip(_LINES, directions, strict=True)}
+        flat = plane(objective, directions[0], directions[1], grid, grid)
+        values: dict[str, Estimate | Array] = {"centre_loss": self._centre(lines["first"], objective, ground.unit)}
+        for name, losses in lines.items():
+            values[f"losses_{name}"] = Array(data=losses, dims=("step",), unit=ground.unit, coords={"step": steps})
+        axes = {"second_step": grid, "first_step": grid}
+        values["losses_plane"] = Array(data=flat, dims=("second_step", "first_step"), unit=ground.unit, coords=axes)
+        radii, notes = self._radii(steps, lines, ground.unit)
+        return Result(values=values | radii, notes=(*notes, *_gaps([*lines.values(), flat])))
+
+    def figures(self, result: Result) -> tuple[Figure, ...]:
+        unit, flat = result.estimate("centre_loss").unit, result.array("losses_plane")
+        lines = [result.array(f"losses_{name}") for name in _LINES]
+        marks = [
+            Mark(kind="line", x=found.coords["step"], y=found.data, label=f"{name} direction")
+            for name, found in zip(_LINES, lines, strict=True)
+        ]
+        grid: dict[str, Any] = {"x": flat.coords["first_step"], "y": flat.coords["second_step"], "z": flat.data}
+        first, second = (Axis(label=f"step along the {name} direction") for name in _LINES)
+        loss = Axis(label=f"loss ({unit})", scale=_scale(flat.data))
+        along = Axis(label="step (1: every filter moved by its norm)")
+        height = Axis(label=f"loss ({unit})", scale=_scale(np.concatenate([found.data for found in lines])))
+        flat_mark, raised_mark = Mark(kind="heatmap", **grid), Mark(kind="surface", **grid)
+        return (
+            Figure(
+                name="loss_lines", title="The loss along two random directions", x=along, y=height, marks=tuple(marks)
+            ),
+            Figure(name="loss_plane", title="The loss on a plane", x=first, y=second, z=loss, marks=(flat_mark,)),
+            Figure(name="loss_surface", title="The loss over a plane", x=first, y=second, z=loss, marks=(raised_mark,)),
+        )
+
+    def reading(self, result: Result) -> str:
+        centre, found = result.estimate("centre_loss"), [result.estimate(f"rise_radius_{name}") for name in _LINES]
+        unit = "" if centre.unit == "1" else f" {centre.unit}"
+        said = f"Along two random directions the loss rises from {centre.value:.3g} by {self.rise:g}{unit}"
+        reached = [radius for radius in found if radius.value < self.span]
+        if not reached:
+            far = f"within {self.span:g} of the filters' norms"
+            return f"The loss does not rise by {self.rise:g}{unit} {far} along either of two random directions."
+        shares = " and ".join(f"{radius.value:.2g}" for radius in reached)
+        said += f" once every filter has moved by {shares} of its norm"
+        lowest = float(np.nanmin(result.array("losses_plane").data))
+        if lowest < centre.value - 0.01 * abs(centre.value):
+            said += f"; there are lower places on the plane, the lowest at {lowest:.3g}, so this is no minimum"
+        return f"{said}."
+
+    def _centre(self, losses: Floats, objective: Objective, unit: str) -> Estimate:
+        # Bit for bit the loss of the network: the middle step is zero.
+        value = float(losses[len(losses) // 2])
+        method = "mean loss of the split, taken as given"
+        return Estimate(value=value, stderr=0.0, n=len(objective.data), unit=unit, method=method)
+
+    def _radii(
+        self, steps: Floats, lines: dict[str, Floats], unit: str
+    ) -> tuple[dict[str, Estimate | Array], tuple[Note, ...]]:
+        method = f"where the loss has risen by {self.rise:g} ({unit}), between grid points by a straight line"
+        found = {name: rise_radius(steps, losses, self.rise) for name, losses in lines.items()}
+        values: dict[str, Estimate | Array] = {
+            f"rise_radius_{name}": Estimate(value=min(radius, self.span), stderr=None, method=method)
+            for name, radius in found.items()
+        }
+        missed = [name for name, radius in found.items() if not np.isfinite(radius)]
+        if not missed:
+            return values, ()
+        text = (
+            f"Along the {' and the '.join(missed)} direction the loss does not rise by {self.rise:g} within "
+            f"{self.span:g}: the radius is at least that."
+        )
+        return values, (Note(code="rise_not_reached", text=text),)
+
+
+def rise_radius(steps: Floats, losses: Floats, rise: float) -> float:
+    """The smallest distance from the middle of a line at which the loss has risen by `rise`, inf if it never does.
+
+    Args:
+        steps: ``(n,)`` rising, zero in the middle.
+        losses: ``(n,)``; between a finite loss and one that is not, the rise is put at the finite one.
+        rise: above the loss in the middle.
+    """
+    middle = len(steps) // 2
+    limit = losses[middle] + rise
+    radii = [np.inf]
+    for side in (1, -1):
+        path, distance = losses[middle::side], np.abs(steps[middle::side])
+        beyond = np.flatnonzero(~(path < limit))
+        if len(beyond):
+            after = int(beyond[0])
+            before = after - 1
+            share = (limit - path[before]) / (path[after] - path[before]) if np.isfinite(path[after]) else 0.0
+            radii.append(float(distance[before] + share * (distance[after] - distance[before])))
+    return min(radii)
+
+
+def _steps(span: float, num_points: int) -> Floats:
+    """``(num_points,)`` from -span to span, with an exact zero in the middle and no asymmetry of rounding."""
+    half = np.linspace(0.0, span, num_points // 2 + 1)
+    return np.concatenate([-half[:0:-1], half])
+
+
+def _scale(losses: Floats) -> Literal["linear", "log"]:
+    """Logarithmic where the losses are positive and span more than a decade."""
+    finite = losses[np.isfinite(losses)]
+    return "log" if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min() else "linear"
+
+
+def _gaps(found: list[Floats]) -> tuple[Note, ...]:
+    lost = sum(int((~np.isfinite(losses)).sum()) for losses in found)
+    if not lost:
+        return ()
+    text = f"At {lost} points the loss is no finite number; they are kept as such and drawn as gaps."
+    return (Note(code="not_finite", text=text),)

@@ -1,0 +1,1 @@
+"""Models: architectures, sized after the tasks they are built for."""

@@ -1,0 +1,1 @@
+"""Mathematics on tensors: operators, eigenpairs, traces, directions, slices. It knows nothing of learning."""

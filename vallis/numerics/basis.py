@@ -1,0 +1,183 @@
+"""A growing orthonormal basis with the products of a symmetric operator, and what can be read off it.
+
+The products are kept, not only the recurrence: a pair's residual is then that of the operator itself, for nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vallis.core.rng import Rng
+from vallis.numerics.operators import Operator
+from vallis.numerics.spectra import must_be_finite
+
+Floats = NDArray[np.float64]
+_COLUMNS = 1 << 16
+_CLOSED = 1e-3
+
+
+@dataclass(eq=False)
+class _End:
+    """``residual = ... + coefficients[i] vector`` of each row i; without a vector only rounding is left of it."""
+
+    coefficients: Floats
+    vector: torch.Tensor | None
+
+
+class Basis:
+    """Rows ``V (m, P)``, their products ``W = V A``, and the projected matrix ``T = V A V' (m, m)``.
+
+    The part of a product that lies outside of the basis is an open end of it. Following the only end there is, again and
+    again, is the Lanczos recurrence; each random direction that is put in begins another. The coefficients of the ends
+    bound the residual of any combination of rows.
+
+    Args:
+        operator: A.
+        capacity: how many rows there is room for.
+
+    Attributes:
+        size: m.
+    """
+
+    def __init__(self, operator: Operator, capacity: int) -> None:
+        self.operator = operator
+        self.capacity = min(capacity, operator.size)
+        self.size = 0
+        self._rows = torch.empty(self.capacity, operator.size, dtype=operator.dtype, device=operator.device)
+        self._products = torch.empty_like(self._rows)
+        self._projected = np.zeros((self.capacity, self.capacity))
+        self._ends: list[_End] = []
+        self._scale = 0.0
+        self._ritz: tuple[Floats, Floats] | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it spans the whole space."""
+        return self.size == self.operator.size
+
+    @property
+    def num_open(self) -> int:
+        """How many ends can be followed; none after a breakdown."""
+        return sum(end.vector is not None for end in self._ends)
+
+    def follow(self, rng: Rng, wanted: Floats | None = None) -> None:
+        """Adds the direction of an open end and its product; where all are closed, a random direction instead.
+
+        Args:
+            rng: for the random direction.
+            wanted: combinations of rows ``(m, k)``, whose residuals are to fall: the end that adds most to them is
+                followed. None follows the newest.
+        """
+        while self.num_open:
+            end = self._most_telling(wanted)
+            self._ends.remove(end)
+            assert end.vector is not None
+            vector, _ = self._outside(end.vector)
+            rest = float(vector.norm())
+            if rest > _CLOSED:  # else other directions have covered it meanwhile
+                self._append(vector / rest)
+                return
+        self.wander(rng)
+
+    def wander(self, rng: Rng) -> None:
+        """Adds a random direction and its product; the open ends stay open."""
+        drawn = torch.randn(self.operator.size, generator=rng.torch(), dtype=torch.float64)
+        vector = drawn.to(device=self.operator.device, dtype=self.operator.dtype)
+        for _ in range(2):  # the second pass takes out what the rounding of the first left in
+            vector, _ = self._outside(vector)
+            vector = vector / vector.norm()
+        self._append(vector)
+
+    def ritz(self) -> tuple[Floats, Floats]:
+        """Ritz values ``(m,)``, rising, and ``(m, m)`` the combinations of rows they belong to, as columns."""
+        if self._ritz is None:
+            values, combinations = torch.linalg.eigh(torch.from_numpy(self._projected[: self.size, : self.size]))
+            self._ritz = values.numpy(), combinations.numpy()
+        return self._ritz
+
+    def bounds(self, combinations: Floats) -> Floats:
+        """``(k,)`` upper bounds, up to rounding, of the residuals of combinations ``(m, k)``."""
+        parts = [np.abs(end.coefficients @ combinations) for end in self._ends]
+        return np.sum(parts, axis=0) if parts else np.zeros(combinations.shape[1])
+
+    def compress(self, values: Floats, combinations: Floats) -> None:
+        """Replaces the rows by these Ritz vectors: a thick restart. The open ends stay open."""
+        kept = combinations.shape[1]
+        mixing = torch.from_numpy(np.ascontiguousarray(combinations.T)).to(self._rows)
+        for held in (self._rows, self._products):
+            for start in range(0, held.shape[1], _COLUMNS):  # in slices, or the copy would double the memory
+                part = held[:, start : start + _COLUMNS]
+                part[:kept] = mixing @ part[: self.size]
+        self._projected[:] = 0.0
+        self._projected[range(kept), range(kept)] = values
+        for end in self._ends:
+            end.coefficients = end.coefficients @ combinations
+        self.size = kept
+        self._ritz = None
+
+    def pairs(self, combinations: Floats) -> tuple[Floats, torch.Tensor, Floats]:
+        """The best eigenpairs in the span of some combinations ``(m, k)``, in float64.
+
+        Returns:
+            values ``(k,)``, rising; vectors ``(P, k)`` of length one; residuals ``(k,)``, each ``|A v - value v|``.
+        """
+        mixing = torch.from_numpy(np.ascontiguousarray(combinations.T)).to(self._rows.device)
+        vectors = self._mixed(self._rows, mixing)
+        products = self._mixed(self._products, mixing)
+        # The rows are orthonormal only up to the rounding of their dtype, so the span is made so once more.
+        gram = vectors @ vectors.T
+        inverse_root = torch.linalg.inv(torch.linalg.cholesky(gram))
+        projected = inverse_root @ (vectors @ products.T) @ inverse_root.T
+        values, rotation = torch.linalg.eigh((projected + projected.T) / 2)
+        turn = rotation.T @ inverse_root
+        vectors, products = turn @ vectors, turn @ products
+        products -= values[:, None] * vectors
+        return values.cpu().numpy(), vectors.T, products.norm(dim=1).cpu().numpy()
+
+    def _append(self, vector: torch.Tensor) -> None:
+        product = self.operator.matvec(vector)
+        norm = float(product.norm())
+        must_be_finite(norm)
+        place = self.size
+        self._rows[place], self._products[place] = vector, product
+        self.size += 1
+        self._ritz = None
+        rest, first = self._outside(product)
+        rest, second = self._outside(rest)
+        column = (first + second).cpu().double().numpy()
+        self._projected[place, : self.size] = self._projected[: self.size, place] = column
+        for end in self._ends:
+            end.coefficients = np.append(end.coefficients, 0.0)
+        self._scale = max(self._scale, norm)
+        self._ends.append(self._end(rest))
+
+    def _end(self, rest: torch.Tensor) -> _End:
+        beta = float(rest.norm())
+        coefficients = np.zeros(self.size)
+        coefficients[-1] = beta
+        # Below this there is nothing in it but rounding: the rows span an invariant subspace.
+        rounding = 100 * torch.finfo(self.operator.dtype).eps * self._scale
+        return _End(coefficients, rest / beta if beta > rounding else None)
+
+    def _most_telling(self, wanted: Floats | None) -> _End:
+        followable = [end for end in self._ends if end.vector is not None]
+        if wanted is None:
+            return followable[-1]
+        return max(followable, key=lambda end: float(np.abs(end.coefficients @ wanted).max()))
+
+    def _outside(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The vector without its part in the basis, and the coefficients of that part ``(m,)``."""
+        rows = self._rows[: self.size]
+        coefficients = rows @ vector
+        return vector - coefficients @ rows, coefficients
+
+    def _mixed(self, held: torch.Tensor, mixing: torch.Tensor) -> torch.Tensor:
+        mixed = torch.empty(mixing.shape[0], held.shape[1], dtype=torch.float64, device=held.device)
+        for start in range(0, held.shape[1], _COLUMNS):
+            part = held[: self.size, start : start + _COLUMNS].double()
+            mixed[:, start : start + _COLUMNS] = mixing @ part
+        return mixed

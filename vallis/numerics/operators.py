@@ -1,0 +1,217 @@
+"""Linear operators: matrices ``(P, P)`` that are known only by their products with vectors.
+
+They add, scale, multiply, shift and restrict like matrices; `to_scipy` hands one to every solver of SciPy.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, final
+
+import torch
+
+from vallis.core.errors import UsageError
+
+
+class Operator(ABC):
+    """A linear map of vectors ``(P,)``, symmetric unless `is_symmetric` says otherwise.
+
+    Args:
+        size: P.
+        dtype: in which it computes; vectors of another dtype are converted.
+        device: where it computes.
+
+    Attributes:
+        num_products: how many products with a vector were made so far.
+        is_symmetric: whether ``u @ A v == v @ A u`` is promised.
+    """
+
+    is_symmetric = True
+
+    def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
+        self.size = size
+        self.dtype = dtype
+        self.device = device
+        self.num_products = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(P, P)``."""
+        return (self.size, self.size)
+
+    @abstractmethod
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        """``(P,)`` the product with a vector that has the right shape, dtype and device."""
+
+    @final
+    def matvec(self, vector: torch.Tensor) -> torch.Tensor:
+        """``(P,)`` the product with a vector ``(P,)``, in the operator's dtype.
+
+        Raises:
+            UsageError: the vector has another shape.
+        """
+        if vector.shape != (self.size,):
+            raise UsageError(f"a vector of shape ({self.size},) was required, {tuple(vector.shape)} came: flatten it")
+        self.num_products += 1
+        return self._product(vector.detach().to(device=self.device, dtype=self.dtype))
+
+    def __matmul__(self, other: torch.Tensor) -> torch.Tensor:
+        """The product with a vector ``(P,)``, or with the K columns of a matrix ``(P, K)``."""
+        if other.ndim == 1:
+            return self.matvec(other)
+        return torch.stack([self.matvec(column) for column in other.unbind(1)], dim=1)
+
+    def dense(self) -> torch.Tensor:
+        """``(P, P)`` the matrix, by P products."""
+        columns = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        for place in range(self.size):
+            unit = torch.zeros(self.size, dtype=self.dtype, device=self.device)
+            unit[place] = 1
+            columns[:, place] = self.matvec(unit)
+        return columns
+
+    def to_scipy(self) -> Any:
+        """The same operator as a `scipy.sparse.linalg.LinearOperator` on numpy vectors; it must be symmetric."""
+        from scipy.sparse.linalg import LinearOperator
+
+        must_be_symmetric(self)
+
+        def product(vector: Any) -> Any:
+            return self.matvec(torch.from_numpy(vector.reshape(-1))).cpu().numpy()
+
+        numpy_dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
+        return LinearOperator(shape=self.shape, matvec=product, rmatvec=product, dtype=numpy_dtype)
+
+    def __add__(self, other: Operator) -> Operator:
+        return Sum(self, other)
+
+    def __sub__(self, other: Operator) -> Operator:
+        return Sum(self, Scaled(other, -1.0))
+
+    def __mul__(self, factor: float) -> Operator:
+        return Scaled(self, factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Operator:
+        return Scaled(self, -1.0)
+
+
+class Dense(Operator):
+    """A matrix ``(P, P)`` that is held as it is."""
+
+    def __init__(self, matrix: torch.Tensor) -> None:
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise UsageError(f"a square matrix was required, one of shape {tuple(matrix.shape)} came: give (P, P)")
+        super().__init__(matrix.shape[0], matrix.dtype, matrix.device)
+        self.matrix = matrix
+        self.is_symmetric = bool(torch.allclose(matrix, matrix.T, equal_nan=True))
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        return self.matrix @ vector
+
+
+class Sum(Operator):
+    """``A + B + ...``."""
+
+    def __init__(self, *terms: Operator) -> None:
+        super().__init__(*_common(terms))
+        self.terms = terms
+        self.is_symmetric = all(term.is_symmetric for term in terms)
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        total = self.terms[0].matvec(vector)
+        for term in self.terms[1:]:
+            total = total + term.matvec(vector)
+        return total
+
+
+class Scaled(Operator):
+    """``factor A``."""
+
+    def __init__(self, operator: Operator, factor: float) -> None:
+        super().__init__(operator.size, operator.dtype, operator.device)
+        self.operator = operator
+        self.factor = factor
+        self.is_symmetric = operator.is_symmetric
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        return self.operator.matvec(vector) * self.factor
+
+
+class Shifted(Operator):
+    """``A + shift I``."""
+
+    def __init__(self, operator: Operator, shift: float) -> None:
+        super().__init__(operator.size, operator.dtype, operator.device)
+        self.operator = operator
+        self.shift = shift
+        self.is_symmetric = operator.is_symmetric
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        return torch.add(self.operator.matvec(vector), vector, alpha=self.shift)
+
+
+class Product(Operator):
+    """``A B ...``, the last factor first; promised to be symmetric only if it reads the same from both sides."""
+
+    def __init__(self, *factors: Operator) -> None:
+        super().__init__(*_common(factors))
+        self.factors = factors
+        palindrome = all(one is other for one, other in zip(factors, reversed(factors), strict=True))
+        self.is_symmetric = palindrome and all(factor.is_symmetric for factor in factors)
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        for factor in reversed(self.factors):
+            vector = factor.matvec(vector)
+        return vector
+
+
+class Restricted(Operator):
+    """The block ``A[positions, positions]`` of some coordinates, e.g. those of a layer.
+
+    Args:
+        positions: ``(Q,)`` which of the P coordinates, each at most once.
+
+    Raises:
+        UsageError: a position is outside of 0..P-1, or comes twice.
+    """
+
+    def __init__(self, operator: Operator, positions: torch.Tensor) -> None:
+        unique = torch.unique(positions)
+        if len(unique) != len(positions) or len(unique) == 0 or unique[0] < 0 or unique[-1] >= operator.size:
+            raise UsageError(
+                f"positions in 0..{operator.size - 1}, each once, were required, {len(positions)} of which "
+                f"{len(unique)} are distinct came: see `curvature.positions`"
+            )
+        super().__init__(len(positions), operator.dtype, operator.device)
+        self.operator = operator
+        self.positions = positions.to(operator.device)
+        self.is_symmetric = operator.is_symmetric
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        whole = torch.zeros(self.operator.size, dtype=self.dtype, device=self.device)
+        whole[self.positions] = vector
+        return self.operator.matvec(whole)[self.positions]
+
+
+def must_be_symmetric(operator: Operator) -> None:
+    """Lets symmetric operators pass.
+
+    Raises:
+        UsageError: it promises no symmetry.
+    """
+    if not operator.is_symmetric:
+        raise UsageError(
+            f"a symmetric operator was required, a {type(operator).__name__} without that promise came: "
+            "write a product so that it reads the same from both sides"
+        )
+
+
+def _common(operators: tuple[Operator, ...]) -> tuple[int, torch.dtype, torch.device]:
+    """Size, dtype and device that all of them share."""
+    kinds = {(operator.size, operator.dtype, operator.device) for operator in operators}
+    if len(kinds) != 1:
+        came = ", ".join(f"{size} {str(dtype).removeprefix('torch.')} on {device}" for size, dtype, device in kinds)
+        raise UsageError(f"operators of one size, dtype and device were required, {came or 'none'} came: match them")
+    return kinds.pop()

@@ -1,0 +1,121 @@
+"""Eigenpairs with the proof that they are some, and the dense way to them for small operators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vallis.core.errors import UsageError
+from vallis.core.types import Note
+from vallis.numerics.operators import Operator
+
+Floats = NDArray[np.float64]
+Stop = Literal["dense", "converged", "max_products", "rounding"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Eigenpairs:
+    """Some eigenvalues with their vectors, the most extreme first.
+
+    Attributes:
+        values: ``(k,)`` float64.
+        vectors: ``(P, k)`` float64, of length one.
+        residuals: ``(k,)`` float64, ``|A v - value v|``: there is an eigenvalue within this of the value.
+        converged: ``(k,)`` bool, whether the residual is within the tolerance.
+    """
+
+    values: Floats
+    vectors: torch.Tensor
+    residuals: Floats
+    converged: np.ndarray[Any, np.dtype[np.bool_]]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spectrum:
+    """Both ends of a spectrum.
+
+    Attributes:
+        largest: falling.
+        smallest: rising.
+        scale: the largest magnitude of an eigenvalue that was seen; the tolerance is relative to it.
+        num_products: how many products with the operator it took.
+        stop: why it stopped. "dense" and "converged" are good ends; "max_products" and "rounding" (the operator's dtype
+            resolves no smaller residuals) are not.
+        notes: what else there is to say.
+    """
+
+    largest: Eigenpairs
+    smallest: Eigenpairs
+    scale: float
+    num_products: int
+    stop: Stop
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def converged(self) -> bool:
+        """Whether every pair that was asked for is there and within the tolerance."""
+        return self.stop in ("dense", "converged")
+
+
+def dense_spectrum(operator: Operator, largest: int, smallest: int, notes: tuple[Note, ...] = ()) -> Spectrum:
+    """Both ends by P products and a dense solver in float64, multiplicities included.
+
+    Raises:
+        UsageError: a product is not finite.
+    """
+    matrix = operator.dense().double()
+    must_be_finite(float(matrix.abs().sum()))
+    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    pairs = Eigenpairs(
+        values=values.cpu().numpy(),
+        vectors=vectors,
+        residuals=(matrix @ vectors - vectors * values).norm(dim=0).cpu().numpy(),
+        converged=np.ones(operator.size, dtype=bool),
+    )
+    return Spectrum(
+        largest=upper(pairs, largest),
+        smallest=lower(pairs, smallest),
+        scale=float(values.abs().max()),
+        num_products=operator.size,
+        stop="dense",
+        notes=notes,
+    )
+
+
+def upper(rising: Eigenpairs, count: int) -> Eigenpairs:
+    """The last `count` of rising pairs, falling."""
+    return _taken(rising, np.arange(len(rising))[::-1][:count])
+
+
+def lower(rising: Eigenpairs, count: int) -> Eigenpairs:
+    """The first `count` of rising pairs."""
+    return _taken(rising, np.arange(len(rising))[:count])
+
+
+def must_be_finite(size: float) -> None:
+    """Lets products of finite size pass.
+
+    Raises:
+        UsageError: it is NaN or infinite.
+    """
+    if not np.isfinite(size):
+        raise UsageError(
+            "finite products were required, one with NaN or infinities came: "
+            "the loss has no curvature here, so look at its value and at the weights"
+        )
+
+
+def _taken(pairs: Eigenpairs, places: NDArray[np.int64]) -> Eigenpairs:
+    return Eigenpairs(
+        values=pairs.values[places],
+        vectors=pairs.vectors[:, torch.from_numpy(places.copy()).to(pairs.vectors.device)],
+        residuals=pairs.residuals[places],
+        converged=pairs.converged[places],
+    )

@@ -1,0 +1,98 @@
+"""The loss surface that a measurement computes on: in eval mode, and in a floating type that resolves what is asked."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from vallis.core.errors import DataError, ModelError
+from vallis.core.losses import Loss
+from vallis.core.objective import Objective
+from vallis.core.types import NotApplicable, Note, Solution
+
+Precision = Literal["auto", "float32", "float64"]
+# Up to this many parameters float64 costs next to nothing, and resolves eigenvalues to 1e-8.
+CHEAP_SIZE = 20_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surface:
+    """An objective, and what there is to say about how it is computed."""
+
+    objective: Objective
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def unit(self) -> str:
+        """The unit of the loss."""
+        return loss_unit(self.objective.loss)
+
+    def not_finite(self) -> NotApplicable | None:
+        """Why nothing can be asked of the surroundings of this point, when its loss is NaN or infinite."""
+        loss = self.objective.value()
+        if abs(loss) < float("inf"):
+            return None
+        text = f"The loss at this solution is {loss}, so there is no surface around it: the training has diverged."
+        return NotApplicable(note=Note(code="not_finite", text=text))
+
+
+def surface(solution: Solution, split: str = "train", precision: Precision | None = None) -> Surface:
+    """The loss of a solution over a split.
+
+    Args:
+        solution: whose network, weights and task.
+        split: over which examples.
+        precision: None computes in the model's own type, half precision raised to float32. "auto" takes float64 where
+            that is cheap and the network can.
+
+    Raises:
+        UnknownPart: there is no such split.
+        ModelError: the network cannot compute in the precision that was asked for.
+    """
+    ready = in_eval_mode(solution)
+    if precision is None:
+        return Surface(objective=Objective(ready, split))
+    if precision == "auto" and solution.num_parameters > CHEAP_SIZE:
+        return Surface(objective=Objective(ready, split))
+    wanted = torch.float32 if precision == "float32" else torch.float64
+    objective = Objective(ready, split, wanted)
+    trouble = _trouble(objective)
+    if trouble is None:
+        return Surface(objective=objective)
+    if precision != "auto":
+        raise ModelError(
+            f"a network that computes in {precision} was required, it raised {type(trouble).__name__}: "
+            f'{str(trouble).partition(chr(10))[0]}; use precision="auto"'
+        ) from trouble
+    text = "The network cannot compute in float64, so its own floating type was used and small numbers are less sure."
+    return Surface(objective=Objective(ready, split), notes=(Note(code="own_precision", text=text),))
+
+
+def in_eval_mode(solution: Solution) -> Solution:
+    """The solution with a template in eval mode: itself, or one with a copy of its template."""
+    module = solution.net.module
+    if not any(part.training for part in module.modules()):
+        return solution
+    return replace(solution, net=replace(solution.net, module=copy.deepcopy(module).eval()))
+
+
+def loss_unit(loss: Loss) -> str:
+    """Log-likelihoods are in nats; of any other loss the unit is its own."""
+    return "nats" if loss.kind in ("categorical", "binary") else "1"
+
+
+def _trouble(objective: Objective) -> Exception | None:
+    """What the network raises in this floating type, if anything: constants in its code may be of another."""
+    try:
+        with torch.no_grad():
+            for term in objective.terms():
+                term.loss(objective.origin)
+                break
+    except DataError:
+        raise
+    except Exception as error:
+        return error
+    return None

@@ -1,0 +1,1 @@
+"""Problems: data to learn, and wrappers that make another problem harder or smaller."""

@@ -1,0 +1,144 @@
+"""Another problem with random labels or random pixels: the randomisation tests of Zhang et al. 2017.
+
+What is drawn is drawn once a seed and stays as it is over all epochs. Labels and pixels come from streams of their own,
+so that a change to one leaves the other as it was, and the examples relabelled at a small fraction are among those
+relabelled at a larger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+
+from vallis.core.data import Arrays
+from vallis.core.errors import DataError, SettingsError
+from vallis.core.protocols import Problem
+from vallis.core.rng import Rng
+from vallis.core.types import Batch, Task
+from vallis.problems._checks import check_choice, check_share
+
+Pixels = Literal["none", "shuffled", "random", "gaussian"]
+_CHUNK = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corrupted:
+    """`base` with its labels or its inputs made random. Test labels stay true.
+
+    Where labels are corrupted, a task gets one more split, "true_labels": row i is the input of row i of "train" with
+    the label that it had. So ``train.y != true_labels.y`` says which examples were relabelled, and the accuracy on it
+    says what a net that memorised the wrong labels still knows of the true ones. A new label may be the old one by
+    chance, so that the expected share of wrong ones is ``labels * (1 - 1 / C)`` with C classes.
+
+    Attributes:
+        base: the problem to corrupt.
+        labels: the probability with which each training label is replaced by a class drawn uniformly.
+        pixels: "none"; "shuffled" moves the pixels by one permutation, the same for all images of all splits; "random"
+            by a permutation of its own for each image; "gaussian" replaces every value by an independent Gaussian with
+            the mean and variance that this pixel has over the training set (mean and covariance diagonal of the data).
+            A permutation moves places in the image and keeps the channels of a place together.
+    """
+
+    base: Problem
+    labels: float = 0.0
+    pixels: Pixels = "none"
+
+    version: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_share("corrupted.labels", self.labels, zero=True, one=True)
+        check_choice("corrupted.pixels", self.pixels, Pixels)
+        inner: object = self.base
+        while inner is not None:
+            if isinstance(inner, Corrupted):
+                raise SettingsError("a base that is not corrupted was required, one came that is: corrupt it once")
+            inner = getattr(inner, "base", None)
+
+    @classmethod
+    def tiny(cls) -> Corrupted:
+        """The cheapest settings, for tests."""
+        from vallis.testing.toys.problems import Bars
+
+        return cls(base=Bars(), labels=0.5, pixels="random")
+
+    def build(self, rng: Rng) -> tuple[Task, ...]:
+        return tuple(self._corrupt(task, rng.child("corrupted")) for task in self.base.build(rng))
+
+    def _corrupt(self, task: Task, rng: Rng) -> Task:
+        held = {name: split.take(torch.arange(len(split))) for name, split in task.splits.items()}
+        inputs = self._corrupt_inputs(held, task.name, rng.child("pixels"))
+        targets = {name: batch.y for name, batch in held.items()}
+        index = {name: batch.index for name, batch in held.items()}
+        if self.labels > 0:
+            inputs["true_labels"], targets["true_labels"] = inputs["train"], targets["train"]
+            num_classes = 1 + max(int(_classes(batch).max()) for batch in held.values())
+            targets["train"] = relabel(
+                _classes(held["train"]), self.labels, num_classes, rng.child("labels", task.name)
+            )
+            # An input with another target is another example.
+            first = 1 + max(int(value.max()) for value in index.values())
+            index["true_labels"] = torch.arange(first, first + len(held["train"]))
+        splits = {name: Arrays(x=inputs[name], y=targets[name], index=index[name]) for name in inputs}
+        return Task(name=task.name, splits=splits, loss=task.loss)
+
+    def _corrupt_inputs(self, held: Mapping[str, Batch], task: str, rng: Rng) -> dict[str, torch.Tensor]:
+        images = {name: batch.x for name, batch in held.items()}
+        if self.pixels == "none":
+            return images
+        for x in images.values():
+            if not (isinstance(x, torch.Tensor) and x.ndim > 1 and x.is_floating_point()):
+                raise DataError(
+                    f"images or vectors were required, inputs of type {type(x).__name__} came: leave pixels"
+                )
+        if self.pixels == "shuffled":
+            return {name: shuffle(x, rng.child("shuffled")) for name, x in images.items()}
+        if self.pixels == "random":
+            return {name: shuffle_each(x, rng.child("random", task, name)) for name, x in images.items()}
+        return {name: gaussian(x, images["train"], rng.child("gaussian", task, name)) for name, x in images.items()}
+
+
+def relabel(y: torch.Tensor, fraction: float, num_classes: int, rng: Rng) -> torch.Tensor:
+    """Classes ``(N,)`` of which each was replaced, with this probability, by one drawn uniformly."""
+    replaced = torch.rand(len(y), generator=rng.child("which").torch(), dtype=torch.float64) < fraction
+    drawn = torch.randint(num_classes, (len(y),), generator=rng.child("class").torch(), dtype=y.dtype)
+    return torch.where(replaced, drawn, y)
+
+
+def shuffle(x: torch.Tensor, rng: Rng) -> torch.Tensor:
+    """Inputs ``(N, C, H, W)`` or ``(N, D)`` with their places moved by one permutation."""
+    flat = _places(x)
+    return flat[:, :, torch.randperm(flat.shape[2], generator=rng.torch())].reshape(x.shape)
+
+
+def shuffle_each(x: torch.Tensor, rng: Rng) -> torch.Tensor:
+    """Inputs ``(N, C, H, W)`` or ``(N, D)`` with the places of each moved by a permutation of its own."""
+    generator, parts = rng.numpy(), []
+    for part in _places(x).split(_CHUNK):
+        places = np.tile(np.arange(part.shape[2]), (len(part), 1))
+        generator.permuted(places, axis=1, out=places)
+        parts.append(part.gather(2, torch.from_numpy(places)[:, None].expand_as(part)))
+    return torch.cat(parts).reshape(x.shape)
+
+
+def gaussian(x: torch.Tensor, train: torch.Tensor, rng: Rng) -> torch.Tensor:
+    """Independent Gaussians of the shape of x, with the mean and variance of each place over the training inputs."""
+    std, mean = torch.std_mean(train, dim=0, correction=0)
+    return torch.randn(x.shape, generator=rng.torch(), dtype=x.dtype).mul_(std).add_(mean)
+
+
+def _places(x: torch.Tensor) -> torch.Tensor:
+    # (N, C, places): images of four axes have channels, anything else has one.
+    return x.flatten(2) if x.ndim > 3 else x.flatten(1)[:, None]
+
+
+def _classes(batch: Batch) -> torch.Tensor:
+    y = batch.y
+    if not (isinstance(y, torch.Tensor) and y.ndim == 1 and not y.is_floating_point()):
+        raise DataError(
+            f"one integer class an example was required, {type(y).__name__} came: leave corrupted.labels at 0"
+        )
+    return y

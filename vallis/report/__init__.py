@@ -1,0 +1,1 @@
+"""Reports: the page for people, its twin for machines, and figures for papers."""

@@ -1,0 +1,263 @@
+"""Draws a figure by matplotlib, for papers: the same style as on the page, the same bytes for the same data."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vallis.core.errors import UsageError
+from vallis.core.types import Axis, Figure, Mark
+from vallis.report import prose, style
+from vallis.report.clean import clean, colour_places
+from vallis.report.plotly_figure import colour_range, mosaic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+_DASHES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_MARKERS = "osD^"
+_SIZE = (5.2, 3.4)  # inches: a figure of one and a half columns
+# No clock in the file: the same figure gives the same bytes.
+_METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
+
+
+def render(figure: Figure, suffix: str) -> bytes:
+    """The figure as the bytes of a ``pdf``, ``svg`` or ``png`` file.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+        ValueError: a mark's arrays do not fit together.
+    """
+    matplotlib = _matplotlib()
+    data = io.BytesIO()
+    with matplotlib.rc_context(_settings()), warnings.catch_warnings():
+        # A character that no installed font has is drawn as a box; the figure is still worth having.
+        warnings.filterwarnings("ignore", message=".*Glyph.*missing from")
+        draw(figure).savefig(data, format=suffix, dpi=200, metadata=_METADATA[suffix])
+    return data.getvalue()
+
+
+def draw(figure: Figure) -> Drawing:
+    """The figure as a `matplotlib.figure.Figure`, bound to no window and to no pyplot state.
+
+    Raises:
+        UsageError: matplotlib is not installed.
+        ValueError: a mark's arrays do not fit together.
+    """
+    _matplotlib()
+    from matplotlib.figure import Figure as Drawing
+
+    figure = clean(figure)
+    drawing = Drawing(figsize=_SIZE, layout="constrained", facecolor="white")
+    deep = any(mark.kind == "surface" for mark in figure.marks)
+    axes: Any = drawing.add_subplot(projection="3d" if deep else None)
+    for mark, place in zip(figure.marks, colour_places(figure), strict=True):
+        _DRAWN[mark.kind](drawing, axes, figure, mark, place)
+    if any(mark.kind == "images" for mark in figure.marks):
+        axes.set_axis_off()
+    else:
+        _dress(axes, figure, deep)
+    axes.set_title(_text(figure.title), loc="left", fontsize=10.5, color=style.LIGHT.ink, pad=10)
+    _legend(axes, figure)
+    return drawing
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UsageError(
+            "figures for papers require matplotlib, which is not installed: pip install 'vallis[plot]'"
+        ) from error
+    return matplotlib
+
+
+def _settings() -> dict[str, Any]:
+    from matplotlib import font_manager
+
+    present = set(font_manager.get_font_names())
+    fonts = [font for font in style.SANS if font in present]
+    theme = style.LIGHT
+    return {
+        "font.family": [*fonts, "DejaVu Sans"],
+        "font.size": 9,
+        "text.usetex": False,
+        "axes.edgecolor": theme.rule,
+        "axes.labelcolor": theme.muted,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.color": theme.rule,
+        "grid.linewidth": 0.6,
+        "xtick.color": theme.rule,
+        "ytick.color": theme.rule,
+        "xtick.labelcolor": theme.muted,
+        "ytick.labelcolor": theme.muted,
+        "axes.unicode_minus": True,
+        "pdf.fonttype": 42,  # letters stay letters, which journals ask for
+        "svg.hashsalt": "vallis",
+    }
+
+
+def _text(text: str, most: int = 72) -> str:
+    # A dollar would start mathematics, and what no parser of it accepts would raise.
+    return prose.label(text, most).replace("$", r"\$")
+
+
+def _colour(place: int) -> tuple[str, str]:
+    colour, dash = style.series_style(place)
+    return style.LIGHT.series[colour], dash
+
+
+def _line(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
+    colour, dash = _colour(place)
+    axes.plot(mark.x, mark.y, color=colour, linestyle=_DASHES[dash], linewidth=style.LINE_WIDTH * 0.8)
+    _error_bars(axes, mark, colour)
+
+
+def _scatter(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
+    colour, _ = _colour(place)
+    shape = _MARKERS[(place // len(style.LIGHT.series)) % len(_MARKERS)]
+    size = style.MARKER_SIZE * 0.65
+    axes.plot(mark.x, mark.y, shape, color=colour, markersize=size, alpha=style.MARKER_OPACITY, markeredgewidth=0)
+    _error_bars(axes, mark, colour)
+
+
+def _error_bars(axes: Axes, mark: Mark, colour: str) -> None:
+    if mark.error is not None:
+        axes.errorbar(mark.x, mark.y, yerr=mark.error, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
+
+
+def _bar(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
+    colour, _ = _colour(place)
+    groups = [m for m in figure.marks if m.kind == "bar"]
+    number = next(i for i, other in enumerate(groups) if other is mark)
+    lying = figure.y.scale == "category"
+    along, lengths = (mark.y, mark.x) if lying else (mark.x, mark.y)
+    words = _words(figure, "y" if lying else "x")
+    places = np.array([words.index(word) for word in along], dtype=float) if words else np.asarray(along)
+    step = float(np.diff(np.unique(places)).min()) if len(np.unique(places)) > 1 else 1.0
+    width = 0.75 * step / len(groups)
+    places = places + (number - (len(groups) - 1) / 2) * width
+    bars = {"ecolor": style.LIGHT.ink, "elinewidth": 0.9, "capsize": 2}
+    error = {} if mark.error is None else {"xerr" if lying else "yerr": mark.error, "error_kw": bars}
+    (axes.barh if lying else axes.bar)(places, lengths, width, color=colour, **error)
+
+
+def _band(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
+    colour, _ = _colour(place)
+    axes.fill_between(mark.x, mark.low, mark.high, color=colour, alpha=style.BAND_OPACITY, linewidth=0)
+
+
+def _norm_and_map(values: Any, logarithmic: bool) -> tuple[Any, Any]:
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+
+    lowest, highest, colours = colour_range(np.log10(values) if logarithmic else values, logarithmic)
+    scale = LinearSegmentedColormap.from_list("vallis", style.stops(colours))
+    if logarithmic:
+        return LogNorm(10**lowest, 10 ** (highest if highest > lowest else lowest + 1)), scale
+    return Normalize(lowest, highest if highest > lowest else lowest + 1), scale
+
+
+def _heatmap(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
+    norm, scale = _norm_and_map(mark.z, figure.z is not None and figure.z.scale == "log")
+    x, y = (np.arange(len(v)) if isinstance(v, list) else v for v in (mark.x, mark.y))
+    shown = axes.pcolormesh(
+        x, y, np.ma.masked_invalid(mark.z), norm=norm, cmap=scale, shading="nearest", rasterized=True
+    )
+    axes.grid(False)
+    bar = drawing.colorbar(shown, ax=axes, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_label(_text(figure.z.label if figure.z is not None else ""))
+
+
+def _surface(drawing: Drawing, axes: Any, figure: Figure, mark: Mark, place: int) -> None:
+    logarithmic = figure.z is not None and figure.z.scale == "log"
+    norm, scale = _norm_and_map(mark.z, logarithmic)
+    height = np.log10(mark.z) if logarithmic else mark.z
+    xx, yy = np.meshgrid(*(np.arange(len(v)) if isinstance(v, list) else v for v in (mark.x, mark.y)))
+    colours = scale(norm(np.ma.masked_invalid(mark.z)))
+    light = {"linewidth": 0.15, "edgecolor": (1, 1, 1, 0.35), "antialiased": True, "shade": False}
+    axes.plot_surface(xx, yy, height, facecolors=colours, rcount=80, ccount=80, **light)
+
+
+def _images(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
+    sheet, captions = mosaic(mark)
+    lowest, highest, _ = colour_range(mark.z)
+    axes.imshow(np.ma.masked_invalid(sheet), cmap="gray", vmin=lowest, vmax=highest, interpolation="nearest")
+    for x, y, word in captions:
+        axes.text(x, y, _text(word, 16), ha="center", va="top", fontsize=7, color=style.LIGHT.muted)
+
+
+_DRAWN = {
+    "line": _line,
+    "scatter": _scatter,
+    "bar": _bar,
+    "band": _band,
+    "heatmap": _heatmap,
+    "surface": _surface,
+    "images": _images,
+}
+
+
+def _words(figure: Figure, letter: str) -> list[str]:
+    """All words along an axis, in order of appearance, as plotly lays them out."""
+    held = (getattr(mark, letter) for mark in figure.marks)
+    return list(dict.fromkeys(word for words in held if isinstance(words, list) for word in words))
+
+
+def _dress(axes: Any, figure: Figure, deep: bool) -> None:
+    for letter in "xyz" if deep else "xy":
+        axis: Axis = getattr(figure, letter) or Axis(label="")
+        getattr(axes, f"set_{letter}label")(_text(axis.label))
+        if axis.scale == "log" and not (deep and letter == "z"):
+            getattr(axes, f"set_{letter}scale")("log")
+        words = _words(figure, letter)
+        if words and axis.scale == "category":
+            getattr(axes, f"set_{letter}ticks")(range(len(words)), [_text(word, 28) for word in words])
+            axes.grid(False, axis=letter)
+    if figure.y.scale == "category":
+        axes.invert_yaxis()
+    if deep:
+        _dress_deep(axes, figure)
+
+
+def _dress_deep(axes: Any, figure: Figure) -> None:
+    axes.view_init(elev=28, azim=-52)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_pane_color((1, 1, 1, 0))
+    if figure.z is not None and figure.z.scale == "log":
+        axes.zaxis.set_major_locator(_ticker().MaxNLocator(integer=True, nbins=5))
+        axes.zaxis.set_major_formatter(_ticker().FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
+
+
+def _ticker() -> Any:
+    from matplotlib import ticker
+
+    return ticker
+
+
+def _legend(axes: Any, figure: Figure) -> None:
+    """A legend by hand: of each label once, and no label is taken for a command (matplotlib hides "_name")."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles: dict[str, Any] = {}
+    for mark, place in zip(figure.marks, colour_places(figure), strict=True):
+        if not mark.label or mark.kind in ("heatmap", "surface", "images"):
+            continue
+        colour, dash = _colour(place)
+        if mark.kind == "line":
+            handles[mark.label] = Line2D([], [], color=colour, linestyle=_DASHES[dash])
+        elif mark.kind == "scatter" and not isinstance(handles.get(mark.label), Line2D):
+            handles[mark.label] = Line2D([], [], color=colour, linestyle="", marker=_MARKERS[0], markersize=4)
+        else:
+            handles.setdefault(mark.label, Patch(color=colour, alpha=style.BAND_OPACITY if mark.kind == "band" else 1))
+    if handles:
+        labels = [_text(label if not label.startswith("_") else f" {label}", 40) for label in handles]
+        axes.legend(list(handles.values()), labels, frameon=False, fontsize=8, labelcolor=style.LIGHT.ink)

@@ -1,0 +1,8 @@
+// Before anything is painted: the theme that was chosen on the last visit, where the browser remembers one.
+(function () {
+  "use strict";
+  try {
+    var chosen = window.localStorage.getItem("vallis-theme");
+    if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
+  } catch (refused) { /* a browser may keep no memory for files: then the system's theme it is */ }
+})();

@@ -1,0 +1,1 @@
+"""What tests are made of: toy parts with known answers, dense oracles, checks that every part must pass."""

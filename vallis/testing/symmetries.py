@@ -1,0 +1,57 @@
+"""Changes of the weights that change no output: what an invariant measurement must not see.
+
+Each takes a solution and a stream and returns another solution of the same function, or None where the architecture is
+none of those for which it is known to be one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+
+from vallis.core.rng import Rng
+from vallis.core.types import Layer, Solution
+
+Symmetry = Callable[[Solution, Rng], Solution | None]
+
+
+def layer_rescaling(solution: Solution, rng: Rng) -> Solution | None:
+    """Every hidden layer's output multiplied by a positive number, which the next layer divides out (ReLU nets)."""
+    layers = solution.net.layers
+    if not {"homogeneous", "feedforward"} <= solution.net.traits or not _are(layers, "Linear", "Conv2d"):
+        return None
+    logs = torch.rand(len(layers) - 1, generator=rng.child("factors").torch(), dtype=torch.float64) * 2 - 1
+    factors = [1.0, *logs.exp().tolist(), 1.0]
+    params = dict(solution.params)
+    for place, layer in enumerate(layers):
+        before, after = factors[place], factors[place + 1]
+        for name in layer.parameters:
+            params[name] = params[name] * (after if name.endswith("bias") else after / before)
+    return replace(solution, params=params)
+
+
+def unit_permutation(solution: Solution, rng: Rng) -> Solution | None:
+    """The units of every hidden layer in another order (fully connected nets)."""
+    layers = solution.net.layers
+    if "feedforward" not in solution.net.traits or not _are(layers, "Linear") or len(layers) < 2:
+        return None
+    params = dict(solution.params)
+    for place, (layer, following) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
+        size = len(params[layer.parameters[0]])
+        order = torch.randperm(size, generator=rng.child("order", place).torch())
+        if bool((order == torch.arange(size)).all()):
+            order = order.roll(1)
+        for name in layer.parameters:
+            params[name] = params[name][order]
+        weight = f"{following.name}.weight"
+        params[weight] = params[weight][:, order]
+    return replace(solution, params=params)
+
+
+SYMMETRIES: Mapping[str, Symmetry] = {"layer_rescaling": layer_rescaling, "unit_permutation": unit_permutation}
+
+
+def _are(layers: tuple[Layer, ...], *kinds: str) -> bool:
+    return all(layer.kind in kinds for layer in layers)

@@ -1,0 +1,135 @@
+"""The state of gradient descent: a private copy of the network, an optimizer, and where it is in the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from vallis.core.errors import DataError, ModelError
+from vallis.core.own import owned
+from vallis.core.rng import Rng
+from vallis.core.types import Batch, Data, Net, Task
+
+
+@dataclass(kw_only=True, eq=False)
+class State:
+    """Everything the next step depends on. The last group of fields is computed from the others and never stored.
+
+    Attributes:
+        step: how many steps are done, over all tasks.
+        place: which task is being learned.
+        began: the step at which it began.
+        module: a private copy of the network, in train mode.
+        params: its trainable parameters, in the order of the module.
+        rest: the names of everything else that it needs.
+        separable: whether the loss can be taken apart into examples.
+    """
+
+    net: Net
+    tasks: tuple[Task, ...]
+    rng: Rng
+    step: int = 0
+    place: int = 0
+    began: int = 0
+    done: bool = False
+    reason: str = ""
+
+    module: torch.nn.Module
+    params: dict[str, torch.nn.Parameter]
+    rest: tuple[str, ...]
+    optimizer: torch.optim.Optimizer
+
+    order: torch.Tensor | None = None
+    whole: Batch | None = None
+    separable: bool = True
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def task(self) -> Task:
+        """The task that is being learned."""
+        return self.tasks[self.place]
+
+    @property
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """Everything that is not trained, as it is now: a forward pass may have put a new tensor in its place."""
+        held = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
+        return {name: value for name, value in held.items() if name in self.rest}
+
+    @property
+    def data(self) -> Data:
+        """What it is learned from."""
+        return self.task.splits["train"]
+
+    def next_batch(self, batch_size: int | None) -> Batch:
+        """The batch of the coming step. Epoch e is shuffled by the stream "order", e: no generator is kept."""
+        size = len(self.data)
+        if batch_size is None or batch_size >= size:
+            if self.whole is None:
+                self.whole = self.data.take(torch.arange(size))
+            return self.whole
+        per_epoch = math.ceil(size / batch_size)
+        epoch, turn = divmod(self.step - self.began, per_epoch)
+        if self.order is None or turn == 0:
+            stream = self.rng if self.place == 0 else self.rng.child("task", self.place)
+            self.order = torch.randperm(size, generator=stream.child("order", epoch).torch())
+        return self.data.take(self.order[turn * batch_size : (turn + 1) * batch_size])
+
+    def next_task(self, optimizer: torch.optim.Optimizer) -> None:
+        """Goes on to the next task, with an optimizer that remembers nothing."""
+        self.place += 1
+        self.began = self.step
+        self.optimizer = optimizer
+        self.order = self.whole = None
+
+
+def private_copy(
+    net: Net, params: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]
+) -> tuple[torch.nn.Module, dict[str, torch.nn.Parameter]]:
+    """A copy of the network at these values, in train mode, and its trainable parameters by name.
+
+    Raises:
+        ModelError: a name or a shape does not fit the network.
+    """
+    module = owned(net.module)
+    named = dict(module.named_parameters())
+    held: dict[str, torch.Tensor] = {**named, **dict(module.named_buffers())}
+    for name, value in (*params.items(), *buffers.items()):
+        if name not in held or held[name].shape != value.shape:
+            came = tuple(held[name].shape) if name in held else "nothing"
+            raise ModelError(
+                f"values that fit the network were required, {name} of shape {tuple(value.shape)} came where it has "
+                f"{came}: give the network its own weights"
+            )
+        held[name].data = value.detach().clone()
+    for name, parameter in named.items():
+        parameter.requires_grad_(name in params)
+    return module.train(), {name: parameter for name, parameter in named.items() if name in params}
+
+
+def must_be_learnable(net: Net, tasks: tuple[Task, ...]) -> None:
+    """Refuses what gradient descent cannot train, before the first step.
+
+    Raises:
+        ModelError: the weights are binary.
+        DataError: a task has no examples to train on.
+    """
+    if "binary" in net.traits:
+        raise ModelError("real weights were required, the net's are binary: train it with a method for binary weights")
+    if not tasks:
+        raise DataError("at least one task was required, none came: give the problem one")
+    for task in tasks:
+        if "train" not in task.splits or len(task.splits["train"]) == 0:
+            raise DataError(
+                f'a split "train" with at least one example was required, task {task.name} has '
+                f'{", ".join(task.splits) or "none"}: name what is to be learned "train"'
+            )
+        task.splits["train"].take(torch.zeros(1, dtype=torch.int64))  # a stream refuses here, not after an hour
+
+
+def without_gradients(buffers: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Copies, detached, by name."""
+    return {name: value.detach().clone() for name, value in buffers.items()}

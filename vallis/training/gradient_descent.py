@@ -1,0 +1,254 @@
+"""Gradient descent with any optimizer of torch.optim, resumable bit for bit.
+
+Randomness is a function of the step, not of a generator that moves: epoch e is shuffled by the stream "order", e, and
+the noise of step t (dropout, augmentation) comes from the streams "noise", t and "augmentation", t. So a state at rest
+holds no generator, and the global ones are never touched. Several tasks are learned one after the other, each with a
+fresh optimizer and `max_steps` of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from vallis.core import tree
+from vallis.core.errors import SettingsError
+from vallis.core.rng import Rng
+from vallis.core.types import Batch, Net, Packed, Solution, StepInfo, Task
+from vallis.training import _optimizer_state, _optimizers
+from vallis.training._augmentation import augment
+from vallis.training._descent_passes import each, evaluate, gradients
+from vallis.training._descent_rules import check
+from vallis.training._descent_state import State, must_be_learnable, private_copy, without_gradients
+from vallis.training._schedules import factor
+
+Option = bool | int | float | str | tuple[float, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientDescent:
+    """Gradient descent on the mean training loss.
+
+    Attributes:
+        optimizer: the name of a class in `torch.optim`: "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "LBFGS" ...
+        options: further arguments of that class, e.g. ``{"nesterov": True}`` or ``{"betas": (0.9, 0.99)}``.
+        batch_size: examples a step, drawn without replacement within an epoch, whose last batch may be smaller; None is
+            all of them, unshuffled.
+        schedule: "cosine" falls to zero at `max_steps`; "exponential" multiplies the rate by `decay` every epoch and
+            "step" at each epoch in `milestones`.
+        dropout: the p of every dropout layer; None leaves the network's own.
+        augmentation: random changes of pictures ``(B, C, H, W)``: "shift" by up to an eighth, "flip", or both.
+        max_steps: the most steps, for each task.
+        stop_train_loss: stop once the mean loss over the train split, in eval mode, is at most this.
+        stop_train_accuracy: stop once the accuracy on it, in eval mode, is at least this.
+        check_every: how many epochs lie between two checks of the stop rules.
+    """
+
+    version: ClassVar[int] = 1
+
+    optimizer: str = "SGD"
+    options: Mapping[str, Option] = field(default_factory=dict)
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    batch_size: int | None = 128
+    schedule: Literal["constant", "cosine", "step", "exponential"] = "constant"
+    decay: float = 0.1
+    milestones: tuple[int, ...] = ()
+    dropout: float | None = None
+    augmentation: Literal["none", "shift", "flip", "crop_flip"] = "none"
+    max_steps: int = 1000
+    stop_train_loss: float | None = None
+    stop_train_accuracy: float | None = None
+    check_every: int = 1
+
+    def __post_init__(self) -> None:
+        # From JSON and from a caller alike: what is a list in one is a tuple in the other.
+        options = {key: tuple(value) if isinstance(value, list) else value for key, value in self.options.items()}
+        object.__setattr__(self, "options", options)
+        check(self)
+        self._arguments()
+
+    def init(
+        self,
+        net: Net,
+        params: Mapping[str, torch.Tensor],
+        buffers: Mapping[str, torch.Tensor],
+        tasks: tuple[Task, ...],
+        rng: Rng,
+    ) -> State:
+        """The state before the first step.
+
+        Raises:
+            ModelError: the weights are binary, or do not fit the net.
+            DataError: a task has nothing to train on.
+            SettingsError: the optimizer, the dropout or the batch size do not fit the net.
+        """
+        must_be_learnable(net, tasks)
+        module, trainable = private_copy(net, params, buffers)
+        self._set_dropout(module)
+        self._must_normalise(module, tasks)
+        return State(
+            net=net,
+            tasks=tasks,
+            rng=rng,
+            done=self.max_steps == 0,
+            reason="max_steps" if self.max_steps == 0 else "",
+            module=module,
+            params=trainable,
+            rest=tuple(buffers),
+            optimizer=self._fresh(trainable),
+            device=next(iter(trainable.values())).device,
+        )
+
+    def step(self, state: State) -> StepInfo:
+        """One update. A state that is done stays as it is, and the loss of a step that was not made is NaN.
+
+        Raises:
+            SettingsError: the augmentation does not fit the inputs, or nothing is classified and the accuracy is to
+                stop the training.
+        """
+        if state.done:
+            return StepInfo(step=state.step, loss=math.nan, done=True, reason=state.reason)
+        batch = self._next_batch(state)
+        first, outputs = gradients(state, batch)
+        loss = float(first)
+        losses, right = each(state, outputs, batch)
+        if math.isfinite(loss):
+            self._update(state, batch, first)
+        state.step += 1
+        ending = self._ending(state) if math.isfinite(loss) else "diverged"
+        if ending and (ending == "diverged" or state.place + 1 == len(state.tasks)):
+            state.done, state.reason = True, ending
+        elif ending:
+            state.next_task(self._fresh(state.params))
+        return StepInfo(
+            step=state.step,
+            loss=loss,
+            index=batch.index,
+            losses=losses,
+            correct=right,
+            done=state.done,
+            reason=state.reason,
+        )
+
+    def solution(self, state: State) -> Solution:
+        return Solution(
+            net=state.net,
+            params=without_gradients(state.params),
+            buffers=without_gradients(state.buffers),
+            tasks=state.tasks,
+            step=state.step,
+        )
+
+    def pack(self, state: State) -> Packed:
+        tensors = {f"params/{name}": value for name, value in without_gradients(state.params).items()}
+        tensors |= {f"buffers/{name}": value for name, value in without_gradients(state.buffers).items()}
+        memory = _optimizer_state.pack(state.optimizer, tensors)
+        values = {name: getattr(state, name) for name in ("step", "place", "began", "done", "reason")}
+        return Packed(tensors=tensors, values={**values, "optimizer": memory})
+
+    def unpack(self, packed: Packed, net: Net, tasks: tuple[Task, ...], rng: Rng) -> State:
+        device = next(net.module.parameters()).device
+        params, buffers = (
+            {name.removeprefix(kind): t.to(device) for name, t in packed.tensors.items() if name.startswith(kind)}
+            for kind in ("params/", "buffers/")
+        )
+        state = self.init(net, params, buffers, tasks, rng)
+        values = dict(packed.values)
+        _optimizer_state.unpack(state.optimizer, values.pop("optimizer"), packed.tensors)
+        for name, value in values.items():
+            setattr(state, name, value)
+        return state
+
+    def _arguments(self) -> dict[str, Any]:
+        return _optimizers.arguments(self.optimizer, self.learning_rate, self.momentum, self.weight_decay, self.options)
+
+    def _fresh(self, params: Mapping[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return _optimizers.make(self.optimizer, params.values(), self._arguments())
+
+    def _set_dropout(self, module: torch.nn.Module) -> None:
+        layers = [part for part in module.modules() if isinstance(part, _DropoutNd)]
+        if self.dropout and not layers:
+            raise SettingsError(
+                f"a net with dropout layers was required by dropout={self.dropout}, {type(module).__name__} has none: "
+                "build it with some or leave dropout=None"
+            )
+        for layer in layers:
+            layer.p = layer.p if self.dropout is None else self.dropout
+
+    def _must_normalise(self, module: torch.nn.Module, tasks: tuple[Task, ...]) -> None:
+        if not any(isinstance(part, _BatchNorm) for part in module.modules()):
+            return
+        for size in (len(task.splits["train"]) for task in tasks):
+            if (size % self.batch_size if self.batch_size else size) == 1:
+                raise SettingsError(
+                    "at least 2 examples in every batch were required for batch normalisation, the last of "
+                    f"{size} in batches of {self.batch_size} stands alone: choose another batch_size"
+                )
+
+    def _next_batch(self, state: State) -> Batch:
+        batch = state.next_batch(self.batch_size)
+        x, y = batch.x, batch.y
+        if state.device.type != "cpu":
+            x, y = tree.to(x, state.device), tree.to(y, state.device)
+        if self.augmentation != "none":
+            stream = state.rng.child("augmentation", state.step)
+            x = augment(x, self.augmentation, stream.torch(state.device))
+        return Batch(x=x, y=y, index=batch.index)
+
+    def _update(self, state: State, batch: Batch, first: torch.Tensor) -> None:
+        optimizer = state.optimizer
+        progress = (state.step - state.began) / self.max_steps
+        rate = self.learning_rate * factor(
+            self.schedule,
+            epoch=self._epoch(state),
+            progress=progress,
+            decay=self.decay,
+            milestones=self.milestones,
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        if not _optimizers.needs_closure(self.optimizer):
+            optimizer.step()
+            return
+        known = [first]  # its first evaluation is the one that was just made
+        optimizer.step(lambda: float(known.pop() if known else gradients(state, batch)[0]))
+
+    def _steps_an_epoch(self, state: State) -> int:
+        return math.ceil(len(state.data) / (self.batch_size or len(state.data)))
+
+    def _epoch(self, state: State) -> int:
+        return (state.step - state.began) // self._steps_an_epoch(state)
+
+    def _ending(self, state: State) -> str:
+        """Why the present task ends after this step; empty while it goes on."""
+        taken = state.step - state.began
+        ending = "max_steps" if taken >= self.max_steps else ""
+        if taken % (self._steps_an_epoch(state) * self.check_every) == 0:
+            ending = self._fulfilled(state) or ending
+        # Nothing looks at the loss after the last update.
+        if ending and not all(bool(value.isfinite().all()) for value in state.params.values()):
+            return "diverged"
+        return ending
+
+    def _fulfilled(self, state: State) -> str:
+        if self.stop_train_loss is None and self.stop_train_accuracy is None:
+            return ""
+        loss, accuracy = evaluate(state)
+        if self.stop_train_loss is not None and loss <= self.stop_train_loss:
+            return "train_loss"
+        if self.stop_train_accuracy is None:
+            return ""
+        if accuracy is None:
+            raise SettingsError(
+                f"a task with classes was required by stop_train_accuracy, {state.task.name} has none: "
+                "use stop_train_loss"
+            )
+        return "train_accuracy" if accuracy >= self.stop_train_accuracy else ""
