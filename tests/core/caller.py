@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,8 +25,8 @@ _HOOKS = (
 
 def of_tensor(tensor: torch.Tensor | None) -> Any:
     """Identity, version and bytes: a tensor that was written to and put back has another version."""
-    if tensor is None:
-        return None
+    if tensor is None or tensor.is_meta or isinstance(tensor, nn.parameter.UninitializedParameter):
+        return id(tensor)
     version = None if tensor.is_inference() else tensor._version
     values = tensor.detach().cpu().clone().contiguous().reshape(-1).view(torch.uint8).tolist() if tensor.numel() else []
     grad = of_tensor(tensor.grad) if tensor.is_leaf else None
@@ -85,7 +86,7 @@ def untouched(module: nn.Module | None = None, *tensors: torch.Tensor) -> Iterat
 
 
 def is_sentence(message: str) -> bool:
-    """One line that says what was required, what came, and what to do."""
-    required = any(word in message for word in ("required", "must"))
-    advice = message.replace("::", "").rpartition(":")[2] if ";" not in message else message.rpartition(";")[2]
-    return required and "\n" not in message and len(advice.split()) >= 2 and not message.endswith(".")
+    """One line that says what was required, what came, and after a colon or semicolon what to do."""
+    said = re.split(r"[:;] ", message)
+    required = "required" in said[0] or "must" in said[0]
+    return required and len(said) > 1 and len(said[-1].split()) + len(said[1].split()) > 3 and "\n" not in message

@@ -81,6 +81,8 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, below: str) -> None:
     (tmp_path / "out").write_text("mine")
     with pytest.raises(OutputError, match=r"required, but .*out is a file, not a folder: remove it"):
         files.ensure_folder(tmp_path / "out" / below)
+    with pytest.raises(OutputError, match="out is a file, not a folder"):
+        files.write_text(tmp_path / "out" / "a.txt", "x")
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -89,6 +91,12 @@ def test_a_folder_in_place_of_the_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="is a folder"):
         files.write_text(tmp_path / "report.html", "x")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="File name too long"):
+        files.write_text(tmp_path / ("x" * 300), "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unwritable_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

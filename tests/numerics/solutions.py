@@ -103,20 +103,20 @@ def batch_norm(training: bool = False) -> Solution:
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.memory, self.head = nn.LSTM(2, 3, batch_first=True), nn.Linear(3, 3)
+        self.memory, self.head = nn.LSTM(2, 2, batch_first=True), nn.Linear(2, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.memory(x)[0][:, -1])
 
 
 def lstm() -> Solution:
-    return held(built(Recurrent), random(NUM_EXAMPLES, 4, 2), classes(NUM_EXAMPLES))
+    return held(built(Recurrent), random(NUM_EXAMPLES, 3, 2), classes(NUM_EXAMPLES), batch_size=16)
 
 
 class Attention(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(4, 2, 3, dropout=0.1, batch_first=True, activation="gelu")
+        layer = nn.TransformerEncoderLayer(4, 2, 2, dropout=0.1, batch_first=True, activation="gelu")
         self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
         self.head = nn.Linear(4, 3)
 
@@ -125,7 +125,7 @@ class Attention(nn.Module):
 
 
 def transformer() -> Solution:
-    return held(built(Attention), random(NUM_EXAMPLES, 3, 4), classes(NUM_EXAMPLES))
+    return held(built(Attention), random(NUM_EXAMPLES, 3, 4), classes(NUM_EXAMPLES), batch_size=16)
 
 
 def frozen() -> Solution:

@@ -24,7 +24,7 @@ from vallis.testing.oracles import dense_hessian
 
 
 def dense_gauss_newton(solution: Solution) -> torch.Tensor:
-    """``sum_b w_b J_b' H_b J_b / sum_b w_b`` from explicit Jacobians of the scores and Hessians of the loss, in float64."""
+    """``sum_b w_b J_b' H_b J_b / sum_b w_b`` from explicit Jacobians and Hessians of the loss by scores, in float64."""
     solution, loss = in_eval_mode(solution), solution.task.loss
     shapes = {name: value.shape for name, value in solution.params.items()}
     flat = torch.cat([value.double().reshape(-1) for value in solution.params.values()])

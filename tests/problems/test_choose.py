@@ -5,9 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vallis.core.data import Arrays, Batches, Stream
 from vallis.core.errors import DataError
 from vallis.core.rng import Rng
-from vallis.problems._choose import choose, stratified_order
+from vallis.core.types import Batch
+from vallis.problems._choose import choose, stratified_order, whole
 
 CLASSES = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(torch.tensor)
 
@@ -44,3 +46,12 @@ def test_all_and_too_many() -> None:
     assert choose(y, None, Rng(0), "x").tolist() == [0, 1, 2, 3, 4]
     with pytest.raises(DataError, match=r"toys\.num_train must be at most 5, .* 6 came"):
         choose(y, 6, Rng(0), "toys.num_train")
+
+
+def test_a_split_as_a_whole() -> None:
+    x, y, index = torch.rand(5, 2), torch.arange(5), torch.arange(5)
+    assert whole(Arrays(x=x, y=y, index=index)).x is x
+    parts = tuple(Batch(x=x[i : i + 2], y=y[i : i + 2], index=index[i : i + 2]) for i in (0, 2, 4))
+    assert whole(Batches(kept=parts)).x.equal(x)
+    with pytest.raises(DataError, match="random access"):
+        whole(Stream(lambda: [(x, y)]))

@@ -18,6 +18,7 @@ from vallis.problems.corrupted import Corrupted, gaussian, relabel, shuffle, shu
 from vallis.problems.digits import Digits
 from vallis.problems.spirals import Spirals
 from vallis.problems.subset import Subset
+from vallis.testing.toys.problems import Blobs
 
 ALL_PIXELS = ("none", "shuffled", "random", "gaussian")
 
@@ -134,6 +135,15 @@ def test_gaussian_inputs_have_the_means_and_the_covariance_diagonal_of_the_data(
 def test_gaussian_statistics_come_from_the_training_set() -> None:
     train, test = torch.full((50, 4), 3.0), torch.zeros(20, 4)
     assert gaussian(test, train, Rng(0)).equal(torch.full((20, 4), 3.0))
+
+
+def test_several_tasks() -> None:
+    """Identities stay unique over all of them, each has noise of its own, and one permutation serves all."""
+    tasks = Corrupted(base=Blobs(angles=(0.0, 1.0)), labels=1.0, pixels="shuffled").build(Rng(0))
+    index = torch.cat([arrays(task, name).index for task in tasks for name in task.splits])
+    assert len(index.unique()) == len(index) == 2 * (48 + 24 + 48)
+    first, second = (arrays(task, "train").y for task in tasks)
+    assert not first.equal(second)
 
 
 def test_flat_inputs_and_subsets() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,9 +47,8 @@ def hostile_results() -> list[tuple[Any, Any]]:
     note = Note(code=toy.HOSTILE, text=toy.HOSTILE)
     estimate = Estimate(value=1.0, stderr=0.1, unit=toy.HOSTILE, method=toy.HOSTILE)
     array = Array(data=toy.GRID, dims=(toy.HOSTILE,), unit=toy.HOSTILE, coords={toy.HOSTILE: toy.GRID})
-    named = type(
-        "Hostile", (Hostile,), {"__module__": toy.HOSTILE, "__qualname__": toy.HOSTILE, "__doc__": Hostile.__doc__}
-    )
+    names = {"__module__": toy.HOSTILE, "__qualname__": toy.HOSTILE, "__doc__": Hostile.__doc__}
+    named = dataclass(frozen=True)(type("Hostile", (Hostile,), names))
     result = Result(values={toy.HOSTILE: estimate, f"{toy.HOSTILE}2": array}, notes=(note,))
     failed = Failed(error=toy.HOSTILE, message=toy.HOSTILE)
     return [(named(), result), (named(), NotApplicable(note=note)), (named(), failed)]
@@ -174,16 +173,32 @@ def test_hostile_text_is_text(browser: Any, folder: Path, path: str) -> None:
         assert "</script><script>" in drawn, "plotly shows the letters of a label, whatever they look like"
 
 
-@pytest.mark.parametrize("width", [360, 390, 768, 1024, 1400, 2200])
-@pytest.mark.parametrize(
-    "path", ["plain/report.html", "hostile/report.html", "study/study.html", "hostile_study/study.html"]
-)
-def test_no_page_scrolls_sideways(browser: Any, folder: Path, path: str, width: int) -> None:
-    with Visit(browser, folder / path, viewport={"width": width, "height": 800}) as visit:
-        assert visit.evaluate("document.documentElement.scrollWidth") <= width
-        for box in (plot.bounding_box() for plot in visit.page.locator("[data-plot]").all()):
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= width + 0.5
+@pytest.mark.parametrize("path", ["hostile/report.html", "study/study.html", "hostile_study/study.html"])
+def test_no_page_scrolls_sideways(browser: Any, folder: Path, path: str) -> None:
+    with Visit(browser, folder / path, viewport={"width": 1200, "height": 800}) as visit:
+        for width in (360, 390, 768, 1024, 1400, 2200):
+            visit.page.set_viewport_size({"width": width, "height": 800})
+            visit.page.wait_for_timeout(800)
+            check_width(visit, width)
+
+
+def test_a_phone_shows_it_all(browser: Any, folder: Path) -> None:
+    phone = {"viewport": {"width": 360, "height": 740}, "is_mobile": True, "has_touch": True}
+    with Visit(browser, folder / "plain/report.html", **phone) as visit:
+        check_width(visit, 360)
+        assert visit.evaluate("innerWidth") == 360
+        drag = "document.getElementById('plot-0').layout.dragmode"
+        assert visit.evaluate(drag) is False, "a finger that scrolls past must not zoom"
+        visit.page.locator("button[aria-controls=plot-0][data-do=zoom]").tap()
+        visit.page.wait_for_timeout(500)
+        assert visit.evaluate(drag) == "zoom"
+
+
+def check_width(visit: Visit, width: int) -> None:
+    assert visit.evaluate("document.documentElement.scrollWidth") <= width
+    for box in (plot.bounding_box() for plot in visit.page.locator("[data-plot]").all()):
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width + 0.5
 
 
 def paper_colour(visit: Visit) -> str:
@@ -191,14 +206,14 @@ def paper_colour(visit: Visit) -> str:
 
 
 def test_the_theme_follows_the_system_and_then_the_keyboard(browser: Any, folder: Path) -> None:
-    with Visit(browser, folder / "plain/report.html", color_scheme="dark") as visit:
+    with Visit(browser, folder / "study/study.html", color_scheme="dark") as visit:
         tick = "document.querySelector('.xtick text').style.fill"
         dark, dark_ink = paper_colour(visit), visit.evaluate(tick)
         button = visit.page.locator("#theme")
         assert button.get_attribute("aria-label") == "Switch to the light theme"
         button.focus()
         visit.page.keyboard.press("Enter")
-        visit.page.wait_for_timeout(1500)
+        visit.page.wait_for_timeout(800)
         assert paper_colour(visit) != dark
         assert visit.evaluate(tick) != dark_ink, "the figures change with the page"
         assert button.get_attribute("aria-label") == "Switch to the dark theme"
@@ -206,53 +221,48 @@ def test_the_theme_follows_the_system_and_then_the_keyboard(browser: Any, folder
 
 
 def test_what_was_zoomed_stays_zoomed_in_the_other_theme_until_it_is_reset(browser: Any, folder: Path) -> None:
-    with Visit(browser, folder / "plain/report.html") as visit:
-        box = visit.page.locator("#plot-0 .nsewdrag").bounding_box()
-        visit.page.mouse.move(box["x"] + 50, box["y"] + 50)
-        visit.page.mouse.down()
-        visit.page.mouse.move(box["x"] + 250, box["y"] + 150, steps=4)
-        visit.page.mouse.up()
-        ranged = "document.getElementById('plot-0').layout.xaxis.range.map(x => Math.round(x)).join()"
-        visit.page.wait_for_timeout(500)
+    with Visit(browser, folder / "study/study.html") as visit:
+        drag(visit, "#plot-0 .nsewdrag", (0.2, 0.2), (0.7, 0.6))
+        ranged = "document.getElementById('plot-0').layout.yaxis.range.map(y => y.toFixed(2)).join()"
         zoomed = visit.evaluate(ranged)
         visit.page.locator("#theme").click()
-        visit.page.wait_for_timeout(1500)
+        visit.page.wait_for_timeout(800)
         assert visit.evaluate(ranged) == zoomed
         visit.page.locator("button[aria-controls=plot-0][data-do=reset]").click()
         visit.page.wait_for_timeout(500)
         assert visit.evaluate(ranged) != zoomed
 
 
-@pytest.mark.parametrize(
-    ("what", "begins"), [("svg", b"<svg"), ("png", b"\x89PNG"), ("csv", b"mark,label,x,y,z,low,high,error\n")]
-)
-@pytest.mark.parametrize("number", [0, 4])
-def test_a_figure_saves_itself(browser: Any, folder: Path, what: str, begins: bytes, number: int) -> None:
+BEGINS = {"svg": b"<svg", "png": b"\x89PNG", "csv": b"mark,label,x,y,z,low,high,error\n"}
+
+
+def test_a_figure_saves_itself_and_a_surface_can_be_turned(browser: Any, folder: Path) -> None:
     with Visit(browser, folder / "plain/report.html") as visit:
-        with visit.page.expect_download() as download:
-            visit.page.locator(f"button[aria-controls=plot-{number}][data-do={what}]").click()
-        assert (
-            download.value.suggested_filename
-            == f"{('training_curves', '', '', '', 'loss_surface_linear')[number]}.{what}"
-        )
-        data = Path(download.value.path()).read_bytes()
-        assert data.startswith(begins)
+        for number, file in enumerate(
+            ("training_curves.svg", "hessian_spectrum.csv", "", "", "loss_surface_linear.png")
+        ):
+            what = file.rpartition(".")[2]
+            if file:
+                with visit.page.expect_download() as download:
+                    visit.page.locator(f"button[aria-controls=plot-{number}][data-do={what}]").click()
+                assert download.value.suggested_filename == file
+                assert Path(download.value.path()).read_bytes().startswith(BEGINS[what])
+        eye = "JSON.stringify(document.getElementById('plot-4').layout.scene.camera.eye)"
+        before = visit.evaluate(eye)
+        drag(visit, "#plot-4", (0.5, 0.5), (0.7, 0.5))
+        assert visit.evaluate(eye) != before
         assert visit.errors == []
 
 
-def test_a_surface_can_be_turned(browser: Any, folder: Path) -> None:
-    with Visit(browser, folder / "plain/report.html") as visit:
-        plot = visit.page.locator("#plot-4")
-        plot.scroll_into_view_if_needed()
-        box = plot.bounding_box()
-        eye = "JSON.stringify(document.getElementById('plot-4').layout.scene.camera.eye)"
-        before = visit.evaluate(eye)
-        visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        visit.page.mouse.down()
-        visit.page.mouse.move(box["x"] + box["width"] / 2 + 120, box["y"] + box["height"] / 2, steps=6)
-        visit.page.mouse.up()
-        visit.page.wait_for_timeout(500)
-        assert visit.evaluate(eye) != before
+def drag(visit: Visit, selector: str, start: tuple[float, float], stop: tuple[float, float]) -> None:
+    visit.page.locator(selector).scroll_into_view_if_needed()
+    box = visit.page.locator(selector).bounding_box()
+    places = [(box["x"] + across * box["width"], box["y"] + down * box["height"]) for across, down in (start, stop)]
+    visit.page.mouse.move(*places[0])
+    visit.page.mouse.down()
+    visit.page.mouse.move(*places[1], steps=5)
+    visit.page.mouse.up()
+    visit.page.wait_for_timeout(500)
 
 
 def test_without_webgl_a_surface_is_drawn_flat(browser: Any, folder: Path) -> None:
@@ -296,7 +306,7 @@ def test_without_scripts_everything_but_the_pictures_is_there(browser: Any, fold
 
 
 def test_a_keyboard_reaches_the_report_at_once(browser: Any, folder: Path) -> None:
-    with Visit(browser, folder / "plain/report.html") as visit:
+    with Visit(browser, folder / "study/study.html") as visit:
         visit.page.keyboard.press("Tab")
         assert visit.evaluate("document.activeElement.textContent") == "Skip to the report"
         visit.page.keyboard.press("Enter")

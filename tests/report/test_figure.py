@@ -65,7 +65,8 @@ def test_a_figure_can_be_heard() -> None:
 
 def test_importing_it_imports_neither_plotly_nor_matplotlib() -> None:
     code = (
-        "import sys, vallis.report.figure, vallis.report.page, vallis.report.study_page, vallis.report.matplotlib_figure;"
+        "import sys, vallis.report.figure, vallis.report.page, vallis.report.study_page;"
+        "import vallis.report.matplotlib_figure, vallis.report.plotly_figure;"
         "print([name for name in ('plotly', 'matplotlib', 'jinja2', 'torch', 'pyarrow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -83,7 +83,7 @@ def test_a_link_is_kept() -> None:
 )
 def test_a_slug_stays_in_its_folder(name: str) -> None:
     slug = prose.slug(name)
-    assert 0 < len(slug) <= 100
+    assert 0 < len(slug) <= 60
     assert not set(slug) & set('/\\:*?"<>|\x00 ')
     assert not slug.startswith(".")
 
@@ -91,6 +91,14 @@ def test_a_slug_stays_in_its_folder(name: str) -> None:
 def test_names_become_unique() -> None:
     taken: set[str] = set()
     assert [prose.unique(name, taken) for name in ("a", "a", "a-2", "a")] == ["a", "a-2", "a-2-2", "a-3"]
+
+
+def test_keys_as_words() -> None:
+    assert [prose.words(key) for key in ("top_eigenvalue", "num_products", "number")] == [
+        "top eigenvalue",
+        "number of products",
+        "number",
+    ]
 
 
 def test_powers_are_raised() -> None:

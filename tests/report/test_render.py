@@ -17,13 +17,28 @@ def test_json_in_a_script_element_cannot_leave_it() -> None:
 
 
 def test_prose_is_escaped_and_its_code_marked() -> None:
-    assert inline("the ``H`` of `f`, <b>x^2</b>") == "the <code>H</code> of <code>f</code>, &lt;b&gt;x²&lt;/b&gt;"
+    html = "the <code>H^2</code> of <code>f</code>, &lt;b&gt;x<sup>2</sup>&lt;/b&gt;"
+    assert inline("the ``H^2`` of `f`, <b>x^2</b>") == html
 
 
 @pytest.mark.parametrize(
     ("text", "html"),
     [
-        ("nats/weight^2", "nats\u2009/\u2009weight<sup>2</sup>"),
+        ("0.25 ± 4e-16 nats", "0.25 ± 4\u202f×\u202f10<sup>\u221216</sup> nats"),
+        ("odds of 7.84e+03 to 1", "odds of 7.84\u202f×\u202f10<sup>3</sup> to 1"),
+        ("(-0.31), well-known, 1-2, a -3", "(\u22120.31), well-known, 1-2, a \u22123"),
+        ("`-4e-16` stays", "<code>-4e-16</code> stays"),
+        ("step 2e, 0xe5 and id 12ab", "step 2e, 0xe5 and id 12ab"),
+    ],
+)
+def test_numbers_in_prose_are_set_as_numbers(text: str, html: str) -> None:
+    assert inline(text) == html
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("nats/weight^2", "nats\u202f/\u202fweight<sup>2</sup>"),
         ("s^-1", "s<sup>\u22121</sup>"),
         ("1", ""),
         ("a*b", "a·b"),

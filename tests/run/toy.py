@@ -345,7 +345,7 @@ class ToyStudy:
 def longer(rows: Sequence[Row]) -> Verdict:
     found: dict[Any, list[float]] = {}
     for row in rows:
-        if row.measurement.endswith(":Norm") and isinstance(row.outcome, Result):
+        if row.measurement.lower().endswith("norm") and isinstance(row.outcome, Result):
             found.setdefault(row.tags["rate"], []).append(row.outcome.estimate("norm").value)
     short, long = np.mean(found[0.1]), np.mean(found[1.0])
     return Verdict(verdict="holds" if long > short else "fails", statistic=float(long - short), n=len(found[0.1]))

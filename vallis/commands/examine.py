@@ -58,13 +58,14 @@ def _trained(args: argparse.Namespace) -> int:
     parts = panel(args.panel, args.tree)
     job = recipe.job(args, parts)
     from vallis.commands import pages
+    from vallis.core.files import ensure_folder
     from vallis.run.store import Store
 
-    out = Path(args.out or recipe.OUT)
+    out = ensure_folder(args.out or recipe.OUT)  # now, not after minutes of training
     store = Store(args.store or out / "store")
     done = recipe.execute(args, [job], store)
-    for lost in done.troubles.values():
-        print(f"vallis: the training failed, {lost.trouble}", file=sys.stderr)
+    for lost in (report.trouble for report in done.troubles.values() if report.trouble is not None):
+        print(f"vallis: the training failed, {lost.error}: {lost.message}", file=sys.stderr)
         return 1
     known = pages.facts(job, store)
     page = pages.write_report(job, done.rows, store, out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from vallis.commands import options, recipe
 from vallis.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from vallis.run.study import StudyRun
+    from vallis.run.study import Judged, StudyRun
 
 STUDY = "study.json"
 EXAMPLES = """\
@@ -67,15 +69,15 @@ def write(done: StudyRun, out: Path) -> int:
     Raises:
         OutputError: the folder cannot be written.
     """
-    from vallis.report.study_page import evidence, write_study
+    from vallis.report.study_page import write_study
 
     facts = {"networks": len(done.execution.plan.trainings), "measurements": len(done.rows)}
     claims = [(item.claim, item.verdict) for item in done.judged]
     page = write_study(out, done.study, done.scale, claims, done.rows, done.figures, facts)
-    for item in done.judged:
-        print(f"{item.claim.id}: {evidence(item.verdict)}\n  {item.claim.says}")
-        if item.trouble:
-            print(f"  its rule could not be applied: {item.trouble}")
+    print("\n".join(_verdict(item) for item in done.judged if item.verdict.verdict != "not_run" or item.trouble))
+    idle = [item.claim.id for item in done.judged if item.verdict.verdict == "not_run" and not item.trouble]
+    if idle:
+        print(_filled(f"not run at this scale: {', '.join(idle)}"))
     lost = done.execution.failures
     if lost:
         print(f"\n{len(lost)} of {len(done.rows)} measurements failed; run the same command again to retry them, e.g.")
@@ -84,6 +86,19 @@ def write(done: StudyRun, out: Path) -> int:
         print(f"\nthe figures could not be made: {done.figures_failed}")
     print(f"\npage: {page}")
     return 1 if lost or done.figures_failed or any(item.trouble for item in done.judged) else 0
+
+
+def _verdict(item: Judged) -> str:
+    """A claim with its verdict and what it rests on."""
+    from vallis.report.study_page import evidence
+
+    lines = [f"{item.claim.id}: {evidence(item.verdict)}", _filled(item.claim.says, "  ")]
+    return "\n".join([*lines, *([f"  its rule could not be applied: {item.trouble}"] if item.trouble else [])])
+
+
+def _filled(text: str, margin: str = "") -> str:
+    columns = min(shutil.get_terminal_size((100, 24)).columns, 110)
+    return textwrap.fill(text, columns, initial_indent=margin, subsequent_indent=margin or "  ")
 
 
 def _seeds(text: str) -> list[int]:

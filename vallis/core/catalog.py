@@ -19,6 +19,7 @@ from typing import Any
 from vallis.core.errors import UnknownPart
 
 KINDS = ("problems", "models", "training", "measurements", "theory", "studies")
+_SINGULAR = dict(zip(KINDS, ("problem", "model", "training", "measurement", "theory", "study"), strict=True))
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -43,11 +44,15 @@ def kind_of(word: str) -> str:
     Raises:
         UnknownPart: there is no such kind.
     """
-    singular = {"problem": "problems", "model": "models", "measurement": "measurements", "study": "studies"}
-    kind = singular.get(word, word)
+    kind = next((plural for plural, one in _SINGULAR.items() if one == word), word)
     if kind not in KINDS:
         raise unknown("kind", word, KINDS)
     return kind
+
+
+def singular(kind: str) -> str:
+    """What one part of a kind is called: "problem" for "problems"."""
+    return _SINGULAR[kind_of(kind)]
 
 
 @cache
@@ -78,7 +83,7 @@ def find(kind: str, name: str) -> Entry:
     """
     table = entries(kind)
     if name not in table:
-        raise unknown(kind_of(kind), name, table)
+        raise unknown(singular(kind), name, table)
     return table[name]
 
 

@@ -148,7 +148,7 @@ class Tally:
 
     def add(self, x: Any, y: Any) -> int:
         """Takes one batch in and returns its size."""
-        size = tree.length(y) or tree.length(x) or 1
+        size = next((found for found in (tree.length(y), tree.length(x)) if found is not None), 1)
         hashes_x, hashes_y = tree.example_hashes(x, size), tree.example_hashes(y, size)
         if hashes_x is None or hashes_y is None:
             self.total += int(_fingerprint(x, y, None)[:15], 16)

@@ -50,7 +50,8 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> Path:
     except OSError as error:
         raise _refused(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return target
 
 
@@ -95,11 +96,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _refused(path: Path, error: OSError) -> OutputError:
-    in_the_way = next((p for p in (path, *path.parents) if p.exists() and not p.is_dir()), None)
-    if path.is_dir() and isinstance(error, IsADirectoryError):
+    in_the_way = next((p for p in (path, *path.parents) if _exists(p) and not p.is_dir()), None)
+    if isinstance(error, IsADirectoryError):
         came, advice = f"{path} is a folder", "remove it or choose another name"
     elif in_the_way is not None and isinstance(error, FileExistsError | NotADirectoryError):
         came, advice = f"{in_the_way} is a file, not a folder", "remove it or choose another folder"
     else:
         came, advice = f"{path} cannot be written ({error.strerror or error})", "choose another folder or mend this one"
     return OutputError(f"a place to write results was required, but {came}: {advice}")
+
+
+def _exists(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # a name may be too long even to be asked for
+        return path.exists()
+    return False

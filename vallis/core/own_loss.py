@@ -90,7 +90,7 @@ class OwnLoss:
                     f"targets with one row an example were required, {shapes(y)} came: say which with "
                     "targets=lambda batch: ..., or what they count with weight=lambda targets: ..."
                 )
-            return float(size or 1)
+            return 1.0 if size is None else float(size)
         try:
             return float(self.count(y))
         except Exception as error:

@@ -190,6 +190,8 @@ def _mean(loss: Loss, outputs: Any, y: Any) -> float:
 
 def _cuts(batch: Batch) -> Iterator[list[tuple[Batch, Batch]]]:
     """The batch in two uneven parts, in two places, along every axis that may hold its examples."""
+    if tree.length(batch.x) == tree.length(batch.y) == 1:
+        return
     for x_axis, y_axis in _EXAMPLE_AXES:
         size = _size(batch.y, y_axis)
         if size is None or size < 2 or _size(batch.x, x_axis) != size:

@@ -91,8 +91,8 @@ def example_hashes(tree: Any, size: int) -> torch.Tensor | None:
         axis = next((axis for axis, length in enumerate(leaf.shape[:2]) if length == size), None)
         if axis is None:
             return None
-        rows = leaf.detach().cpu().movedim(axis, 0).contiguous().reshape(size, -1)
-        words = _as_integers(rows)
+        rows = leaf.detach().cpu().movedim(axis, 0).contiguous()
+        words = _as_integers(rows.flatten(1) if rows.ndim > 1 else rows[:, None])
         generator = torch.Generator("cpu").manual_seed(place)
         span, width = 2**62, (words.shape[1],)
         keys = torch.randint(-span, span, width, generator=generator, dtype=torch.int64, device="cpu") | 1
@@ -106,7 +106,7 @@ def fingerprint(tree: Any) -> str:
     for leaf in leaves(tree):
         if not isinstance(leaf, torch.Tensor):
             plain = leaf is None or isinstance(leaf, (str, bytes, bool, int, float, complex))
-            sha.update((repr(leaf) if plain else type(leaf).__qualname__).encode())
+            sha.update(f"{ascii(leaf) if plain else type(leaf).__qualname__};".encode())
             continue
         leaf = leaf.detach().cpu().contiguous()
         sha.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())

@@ -17,23 +17,30 @@ from vallis.numerics.spectra import must_be_finite
 
 Floats = NDArray[np.float64]
 _COLUMNS = 1 << 16
-_CLOSED = 1e-3
 
 
 @dataclass(eq=False)
 class _End:
-    """``residual = ... + coefficients[i] vector`` of each row i; without a vector only rounding is left of it."""
+    """A direction outside of the basis in which the residual of row i has the coefficient i.
+
+    Attributes:
+        vector: ``(P,)``; empty once there is nothing to follow, because only rounding is left of it.
+    """
 
     coefficients: Floats
-    vector: torch.Tensor | None
+    vector: torch.Tensor
+
+    @property
+    def is_open(self) -> bool:
+        return self.vector.numel() > 0
 
 
 class Basis:
     """Rows ``V (m, P)``, their products ``W = V A``, and the projected matrix ``T = V A V' (m, m)``.
 
-    The part of a product that lies outside of the basis is an open end of it. Following the only end there is, again and
-    again, is the Lanczos recurrence; each random direction that is put in begins another. The coefficients of the ends
-    bound the residual of any combination of rows.
+    The part of a product that lies outside of the basis is an open end of it. Following the only end there is, again
+    and again, is the Lanczos recurrence; each random direction that is put in begins another. The coefficients of the
+    ends bound the residual of any combination of rows.
 
     Args:
         operator: A.
@@ -62,7 +69,7 @@ class Basis:
     @property
     def num_open(self) -> int:
         """How many ends can be followed; none after a breakdown."""
-        return sum(end.vector is not None for end in self._ends)
+        return sum(end.is_open for end in self._ends)
 
     def follow(self, rng: Rng, wanted: Floats | None = None) -> None:
         """Adds the direction of an open end and its product; where all are closed, a random direction instead.
@@ -74,13 +81,15 @@ class Basis:
         """
         while self.num_open:
             end = self._most_telling(wanted)
-            self._ends.remove(end)
-            assert end.vector is not None
             vector, _ = self._outside(end.vector)
             rest = float(vector.norm())
-            if rest > _CLOSED:  # else other directions have covered it meanwhile
-                self._append(vector / rest)
+            if rest**2 > torch.finfo(self.operator.dtype).eps:
+                self._ends.remove(end)
+                vector, _ = self._outside(vector / rest)
+                self._append(vector / vector.norm())
                 return
+            # Other directions have covered it meanwhile.
+            end.vector, end.coefficients = vector[:0], end.coefficients * rest
         self.wander(rng)
 
     def wander(self, rng: Rng) -> None:
@@ -161,10 +170,10 @@ class Basis:
         coefficients[-1] = beta
         # Below this there is nothing in it but rounding: the rows span an invariant subspace.
         rounding = 100 * torch.finfo(self.operator.dtype).eps * self._scale
-        return _End(coefficients, rest / beta if beta > rounding else None)
+        return _End(coefficients, rest / beta if beta > rounding else rest[:0])
 
     def _most_telling(self, wanted: Floats | None) -> _End:
-        followable = [end for end in self._ends if end.vector is not None]
+        followable = [end for end in self._ends if end.is_open]
         if wanted is None:
             return followable[-1]
         return max(followable, key=lambda end: float(np.abs(end.coefficients @ wanted).max()))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 
 from vallis.core.errors import SettingsError
 from vallis.core.progress import bar
@@ -123,16 +124,17 @@ class _Hunt:
             return None
         self._next_look = self.basis.size + 1 + self.basis.size // 16
         limit = self.tolerance * self._scale
+        rounding = torch.finfo(self.basis.operator.dtype).eps * self._scale
         _, combinations = self.basis.ritz()
         bound = float(self.basis.bounds(combinations[:, self._places()]).max())
-        if bound > limit and not self.basis.complete:
+        if bound > max(limit, rounding) and not self.basis.complete:
             return None
         self._found = self._pairs()
         residual = float(self._found.residuals.max())
         if residual <= limit:
             return "converged"
         # The bounds know nothing of rounding. Where it is what remains, expanding on cannot take it away.
-        return "rounding" if bound < residual / 10 or self.basis.complete else None
+        return "rounding" if bound <= max(residual / 10, rounding) or self.basis.complete else None
 
     def _expand(self, how: Literal["wanted", "newest", "random"] = "wanted") -> None:
         if self.basis.size == self.basis.capacity:

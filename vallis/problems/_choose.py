@@ -1,11 +1,13 @@
-"""Seeded choices among labelled examples that keep the proportions of the classes."""
+"""Seeded choices among labelled examples that keep the proportions of the classes, and splits taken as a whole."""
 
 from __future__ import annotations
 
 import torch
 
+from vallis.core.data import Arrays
 from vallis.core.errors import DataError
 from vallis.core.rng import Rng
+from vallis.core.types import Batch, Data
 
 
 def stratified_order(y: torch.Tensor, rng: Rng) -> torch.Tensor:
@@ -39,3 +41,14 @@ def choose(y: torch.Tensor, number: int | None, rng: Rng, what: str) -> torch.Te
             f"{what} must be at most {len(y)}, the number of examples there are, {number} came: ask for fewer"
         )
     return stratified_order(y, rng)[:number].sort().values
+
+
+def whole(split: Data) -> Batch:
+    """All examples of a split in one batch; of those held in memory nothing is copied.
+
+    Raises:
+        DataError: the split is a stream.
+    """
+    if isinstance(split, Arrays):
+        return Batch(x=split.x, y=split.y, index=split.index)
+    return split.take(torch.arange(len(split)))

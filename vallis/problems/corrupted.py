@@ -20,6 +20,7 @@ from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Task
 from vallis.problems._checks import check_choice, check_share
+from vallis.problems._choose import whole
 
 Pixels = Literal["none", "shuffled", "random", "gaussian"]
 _CHUNK = 4096
@@ -66,10 +67,15 @@ class Corrupted:
         return cls(base=Bars(), labels=0.5, pixels="random")
 
     def build(self, rng: Rng) -> tuple[Task, ...]:
-        return tuple(self._corrupt(task, rng.child("corrupted")) for task in self.base.build(rng))
+        tasks, corrupted = self.base.build(rng), []
+        free = 1 + max(int(whole(split).index.max()) for task in tasks for split in task.splits.values())
+        for task in tasks:
+            corrupted.append(self._corrupt(task, free, rng.child("corrupted")))
+            free += len(task.splits["train"])
+        return tuple(corrupted)
 
-    def _corrupt(self, task: Task, rng: Rng) -> Task:
-        held = {name: split.take(torch.arange(len(split))) for name, split in task.splits.items()}
+    def _corrupt(self, task: Task, free: int, rng: Rng) -> Task:
+        held = {name: whole(split) for name, split in task.splits.items()}
         inputs = self._corrupt_inputs(held, task.name, rng.child("pixels"))
         targets = {name: batch.y for name, batch in held.items()}
         index = {name: batch.index for name, batch in held.items()}
@@ -79,9 +85,8 @@ class Corrupted:
             targets["train"] = relabel(
                 _classes(held["train"]), self.labels, num_classes, rng.child("labels", task.name)
             )
-            # An input with another target is another example.
-            first = 1 + max(int(value.max()) for value in index.values())
-            index["true_labels"] = torch.arange(first, first + len(held["train"]))
+            # An input with another target is another example, so it gets an identity that is still free.
+            index["true_labels"] = torch.arange(free, free + len(held["train"]))
         splits = {name: Arrays(x=inputs[name], y=targets[name], index=index[name]) for name in inputs}
         return Task(name=task.name, splits=splits, loss=task.loss)
 

@@ -13,7 +13,7 @@ from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Data, Task
 from vallis.problems._checks import check_number
-from vallis.problems._choose import choose
+from vallis.problems._choose import choose, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +68,12 @@ class Subset:
         return Task(name=task.name, splits=splits, loss=task.loss)
 
     def _chosen(self, split: Data, number: int | None, rng: Rng, what: str) -> Arrays:
-        whole = split.take(torch.arange(len(split)))
-        if not (isinstance(whole.y, torch.Tensor) and whole.y.ndim == 1):
+        held = whole(split)
+        if not (isinstance(held.y, torch.Tensor) and held.y.ndim == 1):
             raise DataError(
-                f"one class an example was required, targets of type {type(whole.y).__name__} came: use another base"
+                f"one class an example was required, targets of type {type(held.y).__name__} came: use another base"
             )
-        positions, y = torch.arange(len(whole)), whole.y
+        positions, y = torch.arange(len(held)), held.y
         if self.classes is not None:
             wanted = torch.tensor(self.classes)
             places = (y[:, None] == wanted).int()
@@ -83,4 +83,4 @@ class Subset:
                 raise DataError(f"examples of all classes {self.classes} were required, some have none: name others")
         chosen = positions[choose(y[positions], number, rng, what)]
         kept = split.take(chosen)
-        return Arrays(x=kept.x, y=y[chosen].to(whole.y.dtype), index=kept.index)
+        return Arrays(x=kept.x, y=y[chosen].to(held.y.dtype), index=kept.index)

@@ -12,7 +12,7 @@ from vallis.core.errors import UsageError
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import clean, colour_places
-from vallis.report.plotly_figure import colour_range, mosaic
+from vallis.report.plotly_figure import bar_gap, colour_range, mosaic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -142,7 +142,7 @@ def _bar(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -
     words = _words(figure, "y" if lying else "x")
     places = np.array([words.index(word) for word in along], dtype=float) if words else np.asarray(along)
     step = float(np.diff(np.unique(places)).min()) if len(np.unique(places)) > 1 else 1.0
-    width = 0.75 * step / len(groups)
+    width = (1 - bar_gap(figure)) * step / len(groups)
     places = places + (number - (len(groups) - 1) / 2) * width
     bars = {"ecolor": style.LIGHT.ink, "elinewidth": 0.9, "capsize": 2}
     error = {} if mark.error is None else {"xerr" if lying else "yerr": mark.error, "error_kw": bars}

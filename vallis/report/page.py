@@ -117,7 +117,7 @@ def _array(key: str, array: Array, file: str) -> dict[str, Any]:
     data = np.asarray(array.data)
     size = " × ".join(map(str, data.shape))
     known = data[np.isfinite(data)] if np.issubdtype(data.dtype, np.number) else np.array([])
-    span = " to ".join(str(written(float(end), digits=3)) for end in (known.min(), known.max())) if known.size else "–"
+    span = [written(float(end), digits=3) for end in (known.min(), known.max())] if known.size else []
     return {"key": key, "shape": f"{size} ({', '.join(array.dims)})", "range": span, "unit": array.unit, "file": file}
 
 

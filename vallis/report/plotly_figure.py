@@ -206,6 +206,12 @@ def colour_range(values: Floats, logarithmic: bool = False) -> tuple[float, floa
     return lowest, highest, style.SEQUENTIAL
 
 
+def bar_gap(figure: Figure) -> float:
+    """The share of each step between bars that stays empty: few bars are kept from becoming walls."""
+    sizes = [len(mark.x) for mark in figure.marks if mark.kind == "bar"]
+    return max(0.25, round(0.8 - 0.1 * sum(sizes), 2))
+
+
 def _layout(figure: Figure, has_legend: bool) -> Spec:
     kinds = {mark.kind for mark in figure.marks}
     font = {"family": style.family(style.SANS), "size": style.FONT_SIZE, "color": "@ink"}
@@ -218,12 +224,12 @@ def _layout(figure: Figure, has_legend: bool) -> Spec:
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
         "hoverlabel": {"bgcolor": "@panel", "bordercolor": "@rule", "font": font},
         "hovermode": "closest",
-        "bargap": 0.25,
+        "bargap": bar_gap(figure),
     }
     if "heatmap" in kinds:
         layout["meta"] = {"aspect": 0.7}
     if "surface" in kinds:
-        axes = {f"{letter}axis": _axis_3d(getattr(figure, letter)) for letter in "xyz"}
+        axes = {f"{letter}axis": _axis_3d(figure, letter) for letter in "xyz"}
         camera = {"eye": {"x": 1.2, "y": -1.2, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.13}}
         layout["scene"] = {**axes, "camera": camera, "aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}}
     elif "images" in kinds:
@@ -283,12 +289,13 @@ def _words(figure: Figure, letter: str) -> Spec:
     return {"tickmode": "array", "tickvals": [escape(w) for w in words], "ticktext": [_said(w, 28) for w in words]}
 
 
-def _axis_3d(axis: Axis | None) -> Spec:
-    axis = axis or Axis(label="")
+def _axis_3d(figure: Figure, letter: str) -> Spec:
+    axis = getattr(figure, letter) or Axis(label="")
     lines = dict.fromkeys(("gridcolor", "linecolor", "zerolinecolor"), "@rule")
     fonts = {"tickfont": {"color": "@muted", "size": 11}, "exponentformat": "power", "nticks": 5}
     title = {"text": _said(axis.label), "font": {"color": "@muted", "size": 12}}
-    return {"title": title, "type": axis.scale, "showbackground": False, "showspikes": False, **lines, **fonts}
+    shared = {"title": title, "type": axis.scale, "showbackground": False, "showspikes": False, **lines, **fonts}
+    return shared | (_log_ticks(_decades(figure, letter)) if axis.scale == "log" else {})
 
 
 def _image_axes(figure: Figure) -> Spec:

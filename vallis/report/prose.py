@@ -43,8 +43,9 @@ def title(name: str) -> str:
 
 
 def words(key: str) -> str:
-    """A value's key as it is read: ``top_eigenvalue`` -> ``top eigenvalue``."""
-    return key.replace("_", " ").strip()
+    """A value's key as it is read: ``top_eigenvalue`` -> ``top eigenvalue``, ``num_steps`` -> ``number of steps``."""
+    said = key.replace("_", " ").strip()
+    return f"number of {said[4:]}" if said.startswith("num ") else said
 
 
 def setting(value: Any) -> str:
@@ -94,7 +95,7 @@ def safe_link(url: str) -> str:
 def slug(name: str) -> str:
     """The name as the name of a file, on any system and never outside its folder."""
     kept = re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip("._")
-    return kept[:100] or "unnamed"
+    return kept[:60] or "unnamed"  # three of them and a suffix still fit into a name of 255
 
 
 def unique(name: str, taken: set[str]) -> str:

@@ -13,13 +13,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from vallis.core.types import Figure
 from vallis.report import prose, style
 from vallis.report.csv_figure import to_csv
 from vallis.report.figure import describe
-from vallis.report.numbers import count, probability, written
+from vallis.report.numbers import MINUS, count, probability, written
 from vallis.report.plotly_figure import plotly_figure, tokens
 
 if TYPE_CHECKING:
@@ -90,10 +91,19 @@ def embedded(value: Any) -> Markup:
 
 
 def inline(text: str) -> Markup:
-    """Prose of a docstring: what stands in backticks as code, all else as it is."""
+    """Prose as it is set: what stands in backticks as code, ``-4e-16`` as a number with a power of ten."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub(r"(`+)(.+?)\1", r"<code>\2</code>", str(escape(prose.raised(text)))))
+    pieces = re.split(r"(`+)(.+?)\1", text)
+    plain = (_set(str(escape(piece))) for piece in pieces[::3])
+    code = (f"<code>{escape(piece)}</code>" for piece in pieces[2::3])
+    return Markup("".join(piece for pair in zip_longest(plain, code, fillvalue="") for piece in pair))
+
+
+def _set(text: str) -> str:
+    powers = re.sub(r"(?<=\d)e([+-]?)0*(\d+)\b", lambda p: f"\u202f×\u202f10^{p[1].strip('+')}{p[2]}", text)
+    raised = re.sub(r"(?<=\w)\^(-?\d+)", lambda p: f"<sup>{p[1].replace('-', MINUS)}</sup>", powers)
+    return re.sub(r"(?<![\w.-])-(?=\d)", MINUS, raised)
 
 
 def unit(text: str) -> Markup:
@@ -102,8 +112,8 @@ def unit(text: str) -> Markup:
 
     if text == "1":
         return Markup("")
-    said = str(escape(text)).replace("*", "\N{MIDDLE DOT}").replace("/", "\u2009/\u2009")
-    return Markup(re.sub(r"\^(-?[\w.]+)", lambda power: f"<sup>{power[1].replace('-', chr(0x2212))}</sup>", said))
+    said = str(escape(text)).replace("*", "\N{MIDDLE DOT}").replace("/", "\u202f/\u202f")
+    return Markup(re.sub(r"\^(-?[\w.]+)", lambda power: f"<sup>{power[1].replace('-', MINUS)}</sup>", said))
 
 
 @cache

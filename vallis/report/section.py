@@ -116,7 +116,9 @@ def certainty(section: Section) -> str:
     worst = max(shares)
     if worst < 1e-4:
         return "error bars below 0.01 %"
-    return f"error bars up to {100 * worst:.2g} %" if worst < 1 else "an error bar as large as its value"
+    if worst >= 1:
+        return "an error bar as large as its value"
+    return f"error bars up to {100 * worst:.{0 if worst >= 0.0995 else 1}f} %"
 
 
 def _section(part: Any, outcome: Outcome, names: set[str], figure_names: set[str]) -> Section:

@@ -68,14 +68,13 @@ def execute(
 
     Raises:
         Interrupted: Ctrl-C; what was finished is kept.
-        UsageError: several workers are to share a store that lives in the memory of this process.
+        UsageError: there are no workers or threads, or several workers are to share what only this process sees.
         OutputError: the store cannot be written.
     """
-    if workers < 1 or (workers > 1 and not store.shared):
-        raise UsageError(
-            f"at least one worker and, for several, a store on disk were required, {workers} with {store.url} came: "
-            "choose another store or workers=1"
-        )
+    if min(workers, threads) < 1:
+        raise UsageError(f"at least one worker and one thread were required, {workers} and {threads} came: give more")
+    if workers > 1 and not store.shared:
+        raise UsageError(f"a store on disk was required for several workers, {store.url} came: choose another")
     wanted = plan(jobs)
     lacking = missing(wanted, store)
     board = Board(list(units(lacking, wanted, workers)))

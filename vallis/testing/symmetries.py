@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 
@@ -38,7 +39,7 @@ def unit_permutation(solution: Solution, rng: Rng) -> Solution | None:
     if "feedforward" not in solution.net.traits or not _are(layers, "Linear") or len(layers) < 2:
         return None
     params = dict(solution.params)
-    for place, (layer, following) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
+    for place, (layer, following) in enumerate(pairwise(layers)):
         size = len(params[layer.parameters[0]])
         order = torch.randperm(size, generator=rng.child("order", place).torch())
         if bool((order == torch.arange(size)).all()):

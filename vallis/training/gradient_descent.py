@@ -75,6 +75,11 @@ class GradientDescent:
         check(self)
         self._arguments()
 
+    @classmethod
+    def tiny(cls) -> GradientDescent:
+        """The cheapest settings, for tests."""
+        return cls(learning_rate=0.05, momentum=0.9, batch_size=16, max_steps=7)
+
     def init(
         self,
         net: Net,

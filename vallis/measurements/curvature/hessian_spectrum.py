@@ -43,7 +43,7 @@ class HessianSpectrum:
         max_products: the most products with the Hessian; what has not converged by then is said so.
         search: after convergence, products spent on looking for copies of multiple eigenvalues, of which the iteration
             by itself finds one.
-        precision: "auto" computes in float64 up to 20,000 parameters, and in the model's own type beyond.
+        precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
         rise: by how much the step along the sharpest direction raises the quadratic model.
     """
 
@@ -51,7 +51,10 @@ class HessianSpectrum:
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
-    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "full": {"num_top": 30, "num_bottom": 5}}
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {},
+        "full": {"num_top": 30, "num_bottom": 5, "tolerance": 1e-4},
+    }
     sources: ClassVar[tuple[Source, ...]] = (
         Source(
             title="Empirical analysis of the Hessian of over-parametrized neural networks",
@@ -152,10 +155,12 @@ class HessianSpectrum:
         size = ground.objective.num_parameters
         num_wanted = min(self.num_top, size) + min(self.num_bottom, size)
         good = int(found.largest.converged.sum() + found.smallest.converged.sum())
-        values["num_products"] = Estimate(value=found.num_products, stderr=0.0, unit="products", method="counted")
+        values["num_products"] = Estimate(
+            value=found.num_products, stderr=None, unit="products", method="counted; another start may need others"
+        )
         values["converged_fraction"] = Estimate(
             value=good / num_wanted,
-            stderr=0.0,
+            stderr=None,
             n=num_wanted,
             method="share of the eigenvalues whose residual is within the tolerance",
         )
@@ -219,4 +224,5 @@ def _of_the_bottom(result: Result) -> str:
     if "top_eigenvalue" not in result.values or result.estimate("top_eigenvalue").value <= 0:
         return f"{said}, so this is no minimum"
     share = -bottom.value / result.estimate("top_eigenvalue").value
-    return f"{said}, {share:.2g} of the sharpest, so this is no minimum but a saddle"
+    nearly = ", though nearly one" if share < 0.05 else ""
+    return f"{said}, {share:.2g} of the sharpest, so this is no minimum{nearly}"

@@ -32,7 +32,7 @@ class HessianTrace:
     Attributes:
         split: over which examples the loss is taken.
         num_probes: how many random vectors; the error bar falls with the root of their number.
-        precision: "auto" computes in float64 up to 20,000 parameters, and in the model's own type beyond.
+        precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
 
     version: ClassVar[int] = 1

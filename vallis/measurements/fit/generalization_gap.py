@@ -95,11 +95,11 @@ class GeneralizationGap:
             return f"{said}."
         if "accuracy_gap" not in result.values:
             chance = result.estimate("train_chance").value
-            said += f". {_plain(result, 'train_accuracy')} of the training examples are classified rightly"
+            said += f". A share of {_plain(result, 'train_accuracy')} is classified rightly"
             return f"{said}; always naming the commonest class gives {chance:.3g}."
         test, chance = result.estimate("test_accuracy"), result.estimate("test_chance").value
-        said += f". On unseen examples {_plain(result, 'test_accuracy')} are classified rightly, on seen ones "
-        said += f"{_plain(result, 'train_accuracy')}; always naming the commonest class gives {chance:.3g}"
+        said += f". Of the unseen examples a share of {_plain(result, 'test_accuracy')} is classified rightly, of the "
+        said += f"seen ones {_plain(result, 'train_accuracy')}; always naming the commonest class gives {chance:.3g}"
         clear = test.stderr is not None and test.value - chance > 3 * test.stderr
         return f"{said}." if clear else f"{said}, so nothing that generalises was learned for certain."
 

@@ -124,8 +124,9 @@ class LossSlice:
     def reading(self, result: Result) -> str:
         centre, found = result.estimate("centre_loss"), [result.estimate(f"rise_radius_{name}") for name in _LINES]
         unit = "" if centre.unit == "1" else f" {centre.unit}"
-        said = f"Along two random directions the loss rises from {centre.value:.3g} by {self.rise:g}{unit}"
         reached = [radius for radius in found if radius.value < self.span]
+        where = "two random directions" if len(reached) == 2 else "one of two random directions"
+        said = f"Along {where} the loss rises from {centre.value:.3g} by {self.rise:g}{unit}"
         if not reached:
             far = f"within {self.span:g} of the filters' norms"
             return f"The loss does not rise by {self.rise:g}{unit} {far} along either of two random directions."

@@ -1,6 +1,7 @@
-// Before anything is painted: the theme that was chosen on the last visit, where the browser remembers one.
+// Before anything is painted: that scripts run here, and the theme of the last visit where the browser remembers one.
 (function () {
   "use strict";
+  document.documentElement.classList.add("scripted");
   try {
     var chosen = window.localStorage.getItem("vallis-theme");
     if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;

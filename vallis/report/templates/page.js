@@ -62,7 +62,7 @@
     if (spec.layout.meta && spec.layout.meta.aspect) {
       return Math.round(Math.min(width * spec.layout.meta.aspect, 560)) + 24;
     }
-    return Math.round(Math.max(290, Math.min(width * (spec.layout.scene ? 0.72 : 0.56), spec.layout.scene ? 540 : 430)));
+    return Math.round(Math.max(290, Math.min(width * (spec.layout.scene ? (width < 480 ? 0.85 : 0.72) : 0.56), spec.layout.scene ? 540 : 430)));
   }
 
   function fitted(plot, spec) {
@@ -84,7 +84,11 @@
       trace.colorbar.title = Object.assign({}, trace.colorbar.title, { text: "" });
     });
     if (spec.layout.scene) {
-      ["xaxis", "yaxis", "zaxis"].forEach(function (name) { spec.layout.scene[name].nticks = 4; });
+      ["xaxis", "yaxis", "zaxis"].forEach(function (name) {
+        spec.layout.scene[name].nticks = 4;
+        spec.layout.scene[name].title.font.size = 10;
+      });
+      ["x", "y", "z"].forEach(function (name) { spec.layout.scene.camera.eye[name] *= 1.25; });
     }
   }
 

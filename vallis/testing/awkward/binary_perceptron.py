@@ -10,9 +10,11 @@ from torch import nn
 
 from vallis.core.capture import layers_of
 from vallis.core.data import Arrays
+from vallis.core.errors import ModelError
 from vallis.core.losses import BinaryCrossEntropy
 from vallis.core.rng import Rng
 from vallis.core.types import Net, Task
+from vallis.testing.toys.models import inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,9 @@ class BinaryPerceptron:
     version: ClassVar[int] = 1
 
     def build(self, tasks: tuple[Task, ...], rng: Rng) -> Net:
-        num_inputs = next(iter(tasks[0].splits["train"])).x.shape[1]
+        if tasks[0].loss.kind != "binary":
+            raise ModelError("a task with two classes and one logit was required, another came: use another model")
+        num_inputs = inputs(tasks, 2).shape[1]
         signs = torch.randint(2, (num_inputs,), generator=rng.child("weights").torch())
         module = Signs(2.0 * signs - 1.0).eval()
         return Net(module=module, layers=layers_of(module), traits=frozenset({"binary", "feedforward"}))

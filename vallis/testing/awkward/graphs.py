@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from vallis.core.data import Arrays
+from vallis.core.errors import ModelError
 from vallis.core.functional import preserving_global_state
 from vallis.core.losses import CrossEntropy
 from vallis.core.rng import Rng
@@ -96,6 +97,9 @@ class GraphNet:
     width: int = 8
 
     def build(self, tasks: tuple[Task, ...], rng: Rng) -> Net:
+        graphs = next(iter(tasks[0].splits["train"])).x
+        if not isinstance(graphs, list) or not all(isinstance(graph, Graph) for graph in graphs):
+            raise ModelError("a list of graphs was required, other inputs came: use another model")
         with preserving_global_state():
             torch.default_generator.manual_seed(rng.child("weights").seed)
             return as_net(SumPooling(self.width))

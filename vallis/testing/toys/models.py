@@ -11,20 +11,21 @@ import torch
 from torch import nn
 
 from vallis.core.capture import layers_of, traits_of
+from vallis.core.errors import ModelError
 from vallis.core.functional import preserving_global_state
 from vallis.core.rng import Rng
-from vallis.core.types import Batch, Net, Task
+from vallis.core.types import Net, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearModel:
-    """``w . x`` without a bias, in float64, starting at zero."""
+    """``w . x`` without a bias, starting at zero, in the floating type of the inputs."""
 
     version: ClassVar[int] = 1
 
     def build(self, tasks: tuple[Task, ...], rng: Rng) -> Net:
-        first = first_batch(tasks)
-        module = nn.Linear(first.x[0].numel(), num_outputs(tasks), bias=False, dtype=torch.float64)
+        x = inputs(tasks, 2)
+        module = nn.Linear(x.shape[1], num_outputs(tasks), bias=False, dtype=x.dtype)
         nn.init.zeros_(module.weight)
         return as_net(module)
 
@@ -41,7 +42,7 @@ class TinyMlp:
     double: bool = False
 
     def build(self, tasks: tuple[Task, ...], rng: Rng) -> Net:
-        num_inputs = first_batch(tasks).x[0].numel()
+        num_inputs = inputs(tasks)[0].numel()
         with preserving_global_state():
             torch.default_generator.manual_seed(rng.child("weights").seed)
             module = nn.Sequential(nn.Flatten(), *self._layers(num_inputs, num_outputs(tasks)))
@@ -68,7 +69,7 @@ class TinyConvnet:
     double: bool = False
 
     def build(self, tasks: tuple[Task, ...], rng: Rng) -> Net:
-        channels = first_batch(tasks).x.shape[1]
+        channels = inputs(tasks, 4).shape[1]
         with preserving_global_state():
             torch.default_generator.manual_seed(rng.child("weights").seed)
             module = nn.Sequential(
@@ -91,14 +92,24 @@ def as_net(module: nn.Module) -> Net:
     return Net(module=module, layers=layers_of(module), traits=traits_of(module))
 
 
-def first_batch(tasks: tuple[Task, ...]) -> Batch:
-    """The first batch of the first task."""
-    return next(iter(tasks[0].splits["train"]))
+def inputs(tasks: tuple[Task, ...], num_axes: int | None = None) -> torch.Tensor:
+    """The inputs of the first batch of the first task.
+
+    Raises:
+        ModelError: they are no tensor, or not one of so many axes.
+    """
+    x = next(iter(tasks[0].splits["train"])).x
+    if not isinstance(x, torch.Tensor) or num_axes not in (None, x.ndim):
+        came = f"shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else f"a {type(x).__name__}"
+        raise ModelError(
+            f"inputs in one tensor of {num_axes or 'some'} axes were required, {came} came: use another model"
+        )
+    return x
 
 
 def num_outputs(tasks: tuple[Task, ...]) -> int:
     """How many outputs the loss of the tasks asks for."""
-    kind, y = tasks[0].loss.kind, first_batch(tasks).y
+    kind, y = tasks[0].loss.kind, next(iter(tasks[0].splits["train"])).y
     if kind == "categorical":
         return 1 + max(int(batch.y.max()) for task in tasks for split in task.splits.values() for batch in split)
     return 1 if kind == "binary" else int(y.shape[1])

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands.calls import Vallis
+from vallis.commands.run import load
+from vallis.core.types import Job
+from vallis.models.mlp import Mlp
+from vallis.problems.digits import Digits
+
+TOY: dict[str, Any] = {"problem": "clouds", "model": "linear", "training": "descent", "measurements": ["norm", "count"]}
+
+
+def write(held: Any) -> Path:
+    file = Path("jobs.json")
+    file.write_text(held if isinstance(held, str) else json.dumps(held))
+    return file
+
+
+@pytest.mark.usefixtures("toys")
+def test_one_job_has_one_report(vallis: Vallis) -> None:
+    file = write({**TOY, "seed": 3, "training": {"name": "descent", "settings": {"max_steps": 2}}})
+    printed = vallis.good("run", file, "--out", "there")
+    assert "report: there/report.html" in printed
+    found = json.loads(Path("there/report.json").read_text())
+    assert (found["solution"]["seed"], found["solution"]["steps"]) == (3, 2)
+    assert list(found["results"]) == ["norm", "count"]
+
+
+@pytest.mark.usefixtures("toys")
+def test_several_jobs_have_a_report_each_and_a_table(vallis: Vallis) -> None:
+    file = write({"schema": 1, "jobs": [{**TOY, "tags": {"which": "a"}}, {**TOY, "seed": 1, "tags": {"which": "b"}}]})
+    vallis.good("run", file)
+    assert [json.loads(Path(f"out/{n}/report.json").read_text())["solution"]["seed"] for n in (0, 1)] == [0, 1]
+    lines = Path("out/table.csv").read_text().splitlines()
+    assert lines[0].startswith("which,seed,measurement,key,value")
+    assert {line.split(",")[0] for line in lines[1:]} == {"a", "b"}
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_a_report_was_made_of_makes_it_again(vallis: Vallis) -> None:
+    vallis.good("examine", "clouds", "--model", "linear", "--training", "descent", "--seed", "5", "--out", "first")
+    vallis.good("run", "first/jobs.json", "--out", "second")
+    for name in ("report.json", "report.html", "jobs.json"):
+        assert Path("first", name).read_bytes() == Path("second", name).read_bytes()
+
+
+@pytest.mark.usefixtures("toys")
+def test_what_fails_does_not_stop_the_rest(vallis: Vallis) -> None:
+    bad = {**TOY, "training": {"name": "descent", "settings": {"fail_at": 1}}}
+    done = vallis("run", write([bad, {**TOY, "measurements": ["broken"]}, TOY]))
+    assert done.code == 1
+    assert "job 0: the training failed, RuntimeError: this step fails on purpose" in done.out
+    assert "ZeroDivisionError" in done.out
+    assert Path("out/2/report.html").is_file()
+
+
+def test_a_job_is_read_from_names_and_specs(vallis: Vallis) -> None:
+    file = write(
+        {
+            "problem": {"kind": "problems", "name": "digits", "version": 1, "settings": {"test_fraction": 0.5}},
+            "model": {"name": "mlp", "settings": {"widths": [8, 8]}},
+            "training": "gradient_descent",
+            "measurements": ["margins"],
+            "partner": {"problem": "digits", "model": "mlp", "training": "gradient_descent"},
+            "snapshots": [0, 5],
+        }
+    )
+    (found,) = load(file)
+    assert isinstance(found, Job)
+    assert (found.problem, found.model) == (Digits(test_fraction=0.5), Mlp(widths=(8, 8)))
+    assert found.snapshots == (0, 5)
+    assert found.partner is not None
+
+
+GOOD = {"problem": "digits", "model": "mlp", "training": "gradient_descent"}
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ("{", "cannot be read"),
+        ("3", "holds neither"),
+        ({"jobs": []}, "holds neither"),
+        ({**GOOD, "modle": "mlp"}, "did you mean model"),
+        ({"problem": "digits", "model": "mlp"}, "must name a training"),
+        ({**GOOD, "model": 3}, "3 came: write its name"),
+        ({**GOOD, "model": "mpl"}, "did you mean mlp"),
+        ({**GOOD, "model": {"name": "mlp", "settings": {"width": 3}}}, "did you mean widths"),
+        ({**GOOD, "problem": {"name": "digits", "version": 99}}, "version 99"),
+        ({**GOOD, "seed": "one"}, "a whole number as seed"),
+        ({**GOOD, "snapshots": [0.5]}, "a whole number as seed and a list"),
+        ({**GOOD, "measurements": [{"settings": {}}]}, "which of measurements"),
+    ],
+)
+def test_what_is_no_job_is_one_sentence(vallis: Vallis, held: Any, said: str) -> None:
+    assert said in vallis.refused("run", write(held))
+
+
+def test_a_file_that_is_not_there_is_one_sentence(vallis: Vallis) -> None:
+    assert "nowhere.json cannot be read" in vallis.refused("run", "nowhere.json")

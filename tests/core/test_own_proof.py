@@ -1,0 +1,228 @@
+"""Refused at the door: networks, losses and data that would make every later number wrong, each in one sentence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.core.caller import is_sentence, untouched
+from tests.core.networks import draw, mlp
+from vallis.core.errors import DataError, LossError, ModelError, SettingsError, VallisError
+from vallis.core.objective import Objective
+from vallis.core.types import Solution
+
+X, Y = draw(10, 3).float(), torch.arange(10) % 4
+
+
+def plain(module: nn.Module | None = None, **how: Any) -> Solution:
+    return Solution.of(mlp() if module is None else module, nn.CrossEntropyLoss(), **{"train": (X, Y), **how})
+
+
+def mlp_of_seed(seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return mlp()
+
+
+class Body(nn.Module):
+    """A linear layer whose answer is bent in some way."""
+
+    def __init__(self, bend: Callable[[torch.Tensor], Any] = lambda z: z) -> None:
+        super().__init__()
+        self.body, self.bend = nn.Linear(3, 4), bend
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.bend(self.body(x))
+
+
+class Counting(Body):
+    def __init__(self, once: bool) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.once = once
+
+    def forward(self, x: torch.Tensor) -> Any:
+        if not (self.once and self.calls > 0):
+            self.calls += 1
+        return super().forward(x)
+
+
+def _patched() -> nn.Module:
+    module = nn.Linear(3, 4)
+    forward = module.forward
+    module.forward = lambda x: forward(x) * 2
+    return module
+
+
+ANSWERS: dict[str, tuple[Callable[[], Any], type[VallisError], str]] = {
+    "other width": (lambda: mlp(2), ModelError, "(10, 3) float32 came"),
+    "raises": (lambda: Body(lambda z: 1 / 0), ModelError, "raised ZeroDivisionError"),
+    "returns nothing": (lambda: Body(lambda z: None), ModelError, "returned a NoneType"),
+    "returns text": (lambda: Body(lambda z: "cat"), ModelError, "returned a str"),
+    "returns an empty dict": (lambda: Body(lambda z: {}), ModelError, "returned a dict"),
+    "returns an array": (lambda: Body(lambda z: z.detach().numpy()), ModelError, "returned a ndarray"),
+    "random": (lambda: Body(F.dropout), ModelError, "two calls in eval mode differ"),
+    "random shape": (lambda: Body(lambda z: [z] * int(torch.randint(1, 99, ()))), ModelError, "two calls"),
+    "counts": (lambda: Counting(once=False), ModelError, "changes them at every call"),
+    "counts once": (lambda: Counting(once=True), ModelError, "changes them at every call"),
+    "patched": (_patched, ModelError, "weight is also read"),
+    "two predictions": (lambda: Body(lambda z: (z, z)), LossError, "tuple((10, 4), (10, 4)) came"),
+    "classes": (lambda: Body(lambda z: z.argmax(1)), LossError, "(10,) int64 and (10,) int64 came"),
+    "one number": (lambda: Body(lambda z: z.sum()), LossError, "() float32 and (10,) int64 came"),
+    "NaN outputs": (lambda: Body(lambda z: z * float("nan")), LossError, "train gives nan"),
+    "mixes examples": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)),
+        LossError,
+        "keep examples from mixing",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_a_network_whose_answers_cannot_be_examined_is_refused_in_a_sentence(what: str) -> None:
+    make, error, came = ANSWERS[what]
+    module = make()
+    with untouched(module, X, Y), pytest.raises(error) as caught:
+        plain(module)
+    assert came in str(caught.value)
+    assert is_sentence(str(caught.value)), str(caught.value)
+
+
+def _sum(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(z, y, reduction="sum")
+
+
+LOSSES: dict[str, tuple[dict[str, Any], type[VallisError], str]] = {
+    "nothing": ({"loss": None}, LossError, "a NoneType came"),
+    "text": ({"loss": "cross_entropy"}, LossError, "a str came"),
+    "class": ({"loss": nn.CrossEntropyLoss}, LossError, "write CrossEntropyLoss()"),
+    "sum": ({"loss": nn.CrossEntropyLoss(reduction="sum")}, LossError, "reduction='sum' came"),
+    "none": ({"loss": nn.MSELoss(reduction="none")}, LossError, "reduction='none' came"),
+    "own sum": ({"loss": _sum}, LossError, "divide it by their number"),
+    "own vector": ({"loss": lambda z, y: F.cross_entropy(z, y, reduction="none")}, LossError, "a tensor (10,) came"),
+    "a float": ({"loss": lambda z, y: 1.5}, LossError, "a float came"),
+    "an int tensor": ({"loss": lambda z, y: (z.argmax(1) == y).sum()}, LossError, "a tensor () came"),
+    "root": ({"loss": lambda z, y: z.square().mean().sqrt()}, LossError, "say what it counts with weight="),
+    "across examples": ({"loss": lambda z, y: z.std(0).mean()}, LossError, "keep examples from mixing"),
+    "raises": ({"loss": lambda z, y: 1 / 0}, LossError, "ZeroDivisionError"),
+    "one argument": ({"loss": lambda z: z.mean()}, LossError, "TypeError"),
+    "infinite": ({"loss": lambda z, y: (z / 0).mean()}, LossError, "train gives"),
+    "reads the weights": (
+        {"loss": lambda z, y: F.cross_entropy(z, y) + sum(w.square().sum() for w in SHARED.parameters())},
+        ModelError,
+        "0.weight is also read",
+    ),
+    "no backward": (
+        {"loss": nn.HuberLoss(), "train": (X, torch.zeros(10, 4, dtype=torch.float64))},
+        LossError,
+        "Found dtype Double",
+    ),
+    "counts wrongly": ({"loss": lambda z, y: F.cross_entropy(z, y), "weight": lambda y: 1}, LossError, "weight="),
+    "ignores quietly": (
+        {"loss": lambda z, y: F.cross_entropy(z, y), "train": (X, torch.where(Y > 1, -100, Y))},
+        LossError,
+        "weight=lambda targets",
+    ),
+    "count raises": ({"weight": lambda y: y["tokens"].sum()}, LossError, "weight= must turn targets (10,) int64"),
+    "count is text": ({"weight": "tokens"}, LossError, "weight= must turn"),
+    "count is none": ({"weight": lambda y: None}, LossError, "weight= must turn"),
+    "nothing counts": ({"weight": lambda y: 0}, DataError, "train has none"),
+    "counts NaN": ({"weight": lambda y: float("nan")}, DataError, "train has none"),
+    "inputs raise": ({"inputs": lambda b: b["pixels"]}, DataError, "a tuple of 2 came"),
+    "targets raise": ({"targets": lambda b: b[7]}, DataError, "raised IndexError"),
+    "outputs raise": ({"outputs": lambda z: z.logits}, LossError, "raised AttributeError"),
+    "no targets": ({"loss": lambda z, y: z.mean(), "train": [(X, None)]}, LossError, "NoneType() came"),
+    "batch of none": ({"batch_size": 0}, SettingsError, "0 came"),
+    "half a batch": ({"batch_size": 2.5}, SettingsError, "2.5 came"),
+    "negative batch": ({"batch_size": -1}, SettingsError, "-1 came"),
+}
+SHARED = mlp()
+
+
+@pytest.mark.parametrize("what", LOSSES)
+def test_a_loss_that_is_no_mean_is_refused_in_a_sentence(what: str) -> None:
+    given, error, came = LOSSES[what]
+    with untouched(SHARED, X, Y), pytest.raises(error) as caught:
+        Solution.of(SHARED, **{"loss": nn.CrossEntropyLoss(), "train": (X, Y), **given})
+    assert came in str(caught.value)
+    assert is_sentence(str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("targets", "came"),
+    [
+        (Y + 1, "train holds 4"),
+        (Y - 1, "train holds -1"),
+        (torch.full((10,), 2**40), "train holds 1099511627776"),
+        (Y.to(torch.int32), "int32 came"),
+        (Y.float(), "float32 came"),
+        (torch.full((10,), -100), "train has none"),
+        (["cat"] * 10, "a list of 10 str came"),
+        ({"label": Y}, "dict((10,)) came"),
+    ],
+    ids=["too high", "too low", "huge", "int32", "float", "all ignored", "text", "dict"],
+)
+def test_targets_that_do_not_fit_are_refused_in_a_sentence(targets: Any, came: str) -> None:
+    with pytest.raises((DataError, LossError), match=r"required") as caught:
+        plain(train=(X, targets))
+    assert came in str(caught.value)
+    assert is_sentence(str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [2.0, -1.0])
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0]))])
+def test_binary_targets_lie_between_0_and_1(loss: nn.Module, wrong: float) -> None:
+    y = torch.ones(10, 1).index_fill(0, torch.tensor([8]), wrong)
+    with pytest.raises(DataError, match=f"from 0 to 1 were required, train holds {wrong}"):
+        Solution.of(mlp(3, 1), loss, train=(X, y))
+
+
+@pytest.mark.parametrize(
+    ("test", "error", "came"),
+    [
+        ([], DataError, "in test, none came"),
+        ((X * float("nan"), Y), DataError, "test inputs must be numbers, 30 NaN came"),
+        ((X, Y + 1), DataError, "test holds 4"),
+        ((X[:, :2], Y), ModelError, "the inputs of test, (10, 2) float32 came"),
+        ((X / 0, Y), LossError, "test gives"),
+        ((X, torch.full((10,), -100)), DataError, "test has none"),
+    ],
+    ids=["empty", "NaN", "range", "width", "infinite", "nothing counts"],
+)
+def test_the_test_split_is_held_to_the_same(test: Any, error: type[VallisError], came: str) -> None:
+    with pytest.raises(error) as caught:
+        plain(test=test)
+    assert came in str(caught.value)
+    assert is_sentence(str(caught.value)), str(caught.value)
+
+
+def test_a_late_batch_with_ignored_tokens_is_found() -> None:
+    y = Y.repeat(3)
+    y[-1] = -100
+    batches = list(zip(X.repeat(3, 1).split(3), y.split(3), strict=True))
+    with pytest.raises(LossError, match=r"weight=lambda targets"):
+        Solution.of(mlp(), lambda z, y: F.cross_entropy(z, y), train=batches)
+    found = Solution.of(mlp_of_seed(), lambda z, y: F.cross_entropy(z, y), train=batches, weight=-100)
+    known = Solution.of(mlp_of_seed(), nn.CrossEntropyLoss(), train=batches)
+    assert Objective(found).value() == Objective(known).value()
+
+
+def test_a_tiny_loss_is_still_a_mean() -> None:
+    """A network that has memorised everything: rounding must not be taken for a loss that is no mean."""
+    module = nn.Linear(3, 2, bias=False)
+    with torch.no_grad():
+        module.weight.mul_(1000)
+    found = Solution.of(module, nn.L1Loss(), train=(X, module(X).detach() + 1e-4))
+    assert Objective(found).value() == pytest.approx(1e-4, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda z, y: (z.argmax(1) == y).float().mean(), lambda z, y: z.detach().square().mean()]
+)
+def test_what_has_no_gradient_is_not_called_differentiable(loss: Callable[[Any, Any], Any]) -> None:
+    found = Solution.of(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), loss, train=(X, Y))
+    assert not found.net.traits & {"differentiable", "smooth"}
+    assert Objective(found).gradient().abs().max() == 0

@@ -1,0 +1,95 @@
+"""Eval mode, precision, and what is said when they cannot be had."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.numerics.solutions import batch_norm, built, classes, held, mlp, random, regression
+from vallis.core.errors import ModelError, UnknownPart
+from vallis.core.objective import Objective
+from vallis.numerics import surface as module_under_test
+from vallis.numerics.surface import in_eval_mode, surface
+
+
+class Stubborn(nn.Module):
+    """Has a constant that is no buffer, so it cannot compute in another type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+        self.mixing = torch.eye(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x) @ self.mixing
+
+
+def stubborn() -> nn.Module:
+    return built(Stubborn)
+
+
+def test_a_template_in_training_mode_is_evaluated_in_eval_mode_and_left_in_its_own() -> None:
+    solution, training = batch_norm(), batch_norm(training=True)
+    before = {name: value.clone() for name, value in training.buffers.items()}
+    assert surface(training).objective.value() == Objective(solution).value()
+    assert all(part.training for part in training.net.module.modules())
+    assert all(torch.equal(training.buffers[name], value) for name, value in before.items())
+    assert Objective(training).value() != Objective(solution).value()  # so it does matter
+
+
+def test_a_template_in_eval_mode_is_not_copied() -> None:
+    solution = batch_norm()
+    assert in_eval_mode(solution) is solution
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [(None, torch.float32), ("float32", torch.float32), ("float64", torch.float64)]
+)
+def test_precision_is_what_was_asked_for(precision: module_under_test.Precision | None, dtype: torch.dtype) -> None:
+    found = surface(mlp(), "train", precision)
+    assert (found.objective.dtype, found.notes) == (dtype, ())
+    assert abs(found.objective.value() - Objective(mlp(double=True)).value()) < 1e-6
+
+
+def test_auto_takes_float64_for_small_networks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert surface(mlp(), "train", "auto").objective.dtype == torch.float64
+    monkeypatch.setattr(module_under_test, "CHEAP_SIZE", 60)
+    assert surface(mlp(), "train", "auto").objective.dtype == torch.float32
+    assert surface(mlp(double=True), "train", "auto").objective.dtype == torch.float64
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_is_raised(half: torch.dtype) -> None:
+    solution = held(built(lambda: nn.Linear(2, 3)).to(half), random(5, 2).to(half), classes(5))
+    assert surface(solution).objective.dtype == torch.float32
+    assert surface(solution, "train", "auto").objective.dtype == torch.float64
+
+
+def test_a_network_that_cannot_is_taken_as_it_is_with_a_note() -> None:
+    solution = held(stubborn(), random(5, 2), classes(5))
+    found = surface(solution, "train", "auto")
+    assert found.objective.dtype == torch.float32
+    assert [note.code for note in found.notes] == ["own_precision"]
+    with pytest.raises(ModelError, match="computes in float64 was required"):
+        surface(solution, "train", "float64")
+
+
+def test_a_diverged_network_has_no_surface() -> None:
+    module = built(lambda: nn.Linear(2, 3))
+    solution = held(module, random(5, 2), classes(5))
+    assert surface(solution).not_finite() is None
+    solution.params["weight"][0, 0] = torch.nan
+    said = surface(solution).not_finite()
+    assert said is not None
+    assert said.note.code == "not_finite"
+    assert "nan" in said.note.text
+
+
+def test_only_log_likelihoods_are_in_nats() -> None:
+    assert (surface(mlp()).unit, surface(regression()).unit) == ("nats", "1")
+
+
+def test_an_unknown_split_is_refused() -> None:
+    with pytest.raises(UnknownPart, match="train"):
+        surface(mlp(), "tset")
