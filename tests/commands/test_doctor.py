@@ -41,12 +41,14 @@ def test_what_is_missing_comes_with_advice(vallis: Vallis, monkeypatch: pytest.M
 
 def test_what_is_broken_fails(vallis: Vallis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_LEAST_PYTHON", (4, 0))
+    monkeypatch.setattr(doctor, "data", lambda: iter([]))
     done = vallis("doctor")
     assert done.code == 1
     assert "install Python 4.0 or newer" in done.out
 
 
-def test_a_place_that_cannot_be_written_is_broken(vallis: Vallis) -> None:
+def test_a_place_that_cannot_be_written_is_broken(vallis: Vallis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "data", lambda: iter([]))
     Path("file").write_text("")
     done = vallis("doctor", "--out", "file/out")
     assert done.code == 1

@@ -51,7 +51,7 @@ def test_the_store_may_be_elsewhere(vallis: Vallis) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("examine", "digts"), "no problems is named 'digts'; did you mean digits?"),
+        (("examine", "digts"), "named 'digts'; did you mean digits?"),
         (("examine", "--model", "mlpp"), "did you mean mlp"),
         (("examine", "--panel", "quik"), "no panel is named 'quik'; did you mean quick?"),
         (("examine", "--model.width", "3"), "did you mean widths"),
@@ -165,6 +165,12 @@ def test_your_own_network(own: Vallis) -> None:
         "generalization_gap": "ok",
         "margins": "ok",
     }
+
+
+@pytest.mark.parametrize("option", ["--model", "--training", "--seed", "--store"])
+def test_your_own_network_is_not_trained_here(own: Vallis, option: str) -> None:
+    assert f"{option} goes with a problem" in own.refused("examine", "mine.py:network", option, "1")
+    assert "--model" in own.refused("examine", "mine.py:network", "--model.widths", "1")
 
 
 @pytest.mark.parametrize(

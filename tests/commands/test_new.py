@@ -96,7 +96,7 @@ def test_anywhere_else_the_files_lie_here(vallis: Vallis) -> None:
         assert f'[project.entry-points."vallis.{kind}"]\nmy_{kind} = "my_{kind}:{name}"' in printed
         assert f"\n\nfrom my_{kind} import {name}\n" in Path(f"test_my_{kind}.py").read_text()
     assert len(list(Path().iterdir())) == 2 * len(catalog.KINDS)
-    tool("pytest", "-q", "-p", "no:cacheprovider", ".", folder=Path())
+    tool("pytest", "-q", "-p", "no:cacheprovider", "test_my_measurements.py", folder=Path())
 
 
 @pytest.mark.parametrize(

@@ -41,5 +41,5 @@ def test_a_study_has_one_source(vallis: Vallis) -> None:
 
 def test_an_unknown_part_is_a_sentence(vallis: Vallis) -> None:
     assert "did you mean digits" in vallis.refused("show", "digts")
-    assert "no models is named 'digits'" in vallis.refused("show", "model", "digits")
+    assert "named 'digits'" in vallis.refused("show", "model", "digits")
     assert "no kind is named" in vallis.refused("show", "modle", "mlp")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, prune
 
 Sums = Callable[[Any, Any], tuple[torch.Tensor, Any]]
 DOUBLE = torch.float64
@@ -279,6 +279,25 @@ def normed_by_hooks() -> nn.Module:
     return module
 
 
+def pruned() -> nn.Module:
+    module = mlp()
+    prune.random_unstructured(module[0], "weight", 0.3)
+    return module
+
+
+class Force(nn.Module):
+    """Predicts the slope of an energy, and so differentiates within its forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.body(x).tanh().sum(), x, create_graph=True)[0]
+
+
 def hooked() -> nn.Module:
     module = mlp()
     module[0].register_forward_hook(lambda part, inputs, output: output * 2)
@@ -367,6 +386,14 @@ CASES: dict[str, Case] = {
     "parametrized": _of(parametrized),
     "normed_by_hooks": _of(normed_by_hooks),
     "hooked": _of(hooked),
+    "pruned": _of(pruned),
+    "averaged": _of(lambda: torch.optim.swa_utils.AveragedModel(mlp())),
+    "force": _of(Force, cut(_X, draw(10, 3, seed=3), 4, 6), loss=nn.MSELoss(), sums=squared_sums),
+    "complex_outputs": _of(
+        lambda: Returning(lambda logits, hidden: torch.fft.fft(logits)),
+        loss=lambda waves, y: waves.abs().square().mean(),
+        sums=lambda waves, y: (waves.real.square().sum() + waves.imag.square().sum(), waves.numel()),
+    ),
     "caching": _of(Caching),
     "class_weights": _of(mlp, loss=nn.CrossEntropyLoss(weight=CLASS_WEIGHTS), sums=weighted_sums),
     "label_smoothing": _of(mlp, loss=nn.CrossEntropyLoss(label_smoothing=0.1), sums=smoothed_sums),

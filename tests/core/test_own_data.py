@@ -302,6 +302,21 @@ def test_a_change_after_the_first_two_passes_is_noticed_while_measuring(
         assert rows(found) == EXPECTED
 
 
+def test_data_that_are_others_from_the_third_pass_on_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_data, "KEEP_BYTES", 0)
+    passes = []
+
+    class Drifting(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            passes.append(None)
+            return ((X[i] + (len(passes) > 2), int(Y[i])) for i in range(10))
+
+    found = read(Drifting())
+    assert len(passes) == 2
+    with pytest.raises(DataChanged):
+        rows(found)
+
+
 def test_what_is_kept_cannot_change_any_more() -> None:
     mine = [(X.clone(), Y.clone())]
     found = read(mine)
@@ -380,12 +395,14 @@ def test_a_split_of_ours_is_taken_as_it_is() -> None:
     assert read(ours) is ours
 
 
-def test_identities_go_on_where_the_other_split_ended() -> None:
+def test_identities_go_on_where_the_other_split_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader(batch_size=4)
-    for data in ((X, Y), PAIRS):
-        found = reader.read(data, "test", 100)
+    splits = [reader.read(data, "test", 100) for data in ((X, Y), PAIRS)]
+    monkeypatch.setattr(own_data, "KEEP_BYTES", 0)
+    splits.append(reader.read(PAIRS, "test", 100))
+    assert [type(split) for split in splits] == [Arrays, Batches, Stream]
+    for found in splits:
         assert torch.cat([batch.index for batch in found]).tolist() == list(range(100, 110))
-    assert isinstance(found, Batches)
 
 
 def test_masks_for_all_examples_do_not_decide_how_many_there_are() -> None:
@@ -435,6 +452,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "a dataset of nothing": (Items(lambda i: None), "raised TypeError: default_collate"),
     "images of several sizes": (Items(lambda i: (torch.zeros(i + 1), 0)), "raised RuntimeError"),
     "numbers beyond 64 bits": ((X, [2**70] * 10), "holds larger ones"),
+    "numbers beyond 63 bits": ((X, [2**63] * 10), "holds larger ones"),
+    "large unsigned numbers": ((np.full((10, 3), 2**63, dtype=np.uint64), Y), "holds larger ones"),
     "dates": ((X, np.array(["2026-11-21"] * 10, dtype="datetime64[D]")), "holds datetime64[D]"),
     "records": ((X, np.zeros(10, dtype=[("a", "f4"), ("b", "i4")])), "turn it into numbers"),
     "sparse": ((X.to_sparse(), Y), "a nested or sparse one"),
@@ -463,6 +482,23 @@ def test_a_batch_size_is_a_positive_integer(size: Any) -> None:
     with pytest.raises(SettingsError, match=f"at least 1 was required, {size!r} came") as caught:
         Reader(batch_size=size)
     assert is_sentence(str(caught.value))
+
+
+@pytest.mark.parametrize("at", [3, 13])
+def test_an_interrupt_while_reading_leaves_everything_as_it_was(at: int) -> None:
+    asked = []
+
+    def item(i: int) -> Any:
+        asked.append(torch.rand(()) + random.random() + np.random.rand())  # noqa: NPY002
+        if len(asked) == at:
+            raise KeyboardInterrupt
+        return X[i], Y[i]
+
+    loader = DataLoader(Items(item), batch_size=2, shuffle=True, generator=SHUFFLED)
+    state = SHUFFLED.get_state()
+    with untouched(None, X, Y), pytest.raises(KeyboardInterrupt):
+        read(loader)
+    assert torch.equal(SHUFFLED.get_state(), state)
 
 
 def test_pickers_that_raise_are_told_apart_from_the_loader() -> None:

@@ -251,6 +251,10 @@ def test_fingerprints_differ(one: Any, two: Any) -> None:
 def test_fingerprints_are_of_content_not_of_layout() -> None:
     held = torch.randn(4, 3)
     wanted = tree.fingerprint(held)
+    waves = torch.complex(held, -held)
+    assert tree.fingerprint(waves.conj()) == tree.fingerprint(torch.complex(held, held))
+    assert tree.fingerprint(waves.conj().imag) == wanted
+    assert torch.equal(tree.example_hashes(waves.conj().imag, 4), tree.example_hashes(held, 4))
     assert wanted == tree.fingerprint(held.t().contiguous().t()) == tree.fingerprint(held.clone().requires_grad_())
     assert len(wanted) == 64
     assert tree.fingerprint(["\udc80"]) != tree.fingerprint(["\udc81"])

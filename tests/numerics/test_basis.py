@@ -102,6 +102,7 @@ def test_pairs_in_float32_are_honest_about_rounding() -> None:
     basis = grown(MATRIX.float(), 60)
     _, combinations = basis.ritz()
     values, vectors, errors = basis.pairs(combinations[:, -3:])
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-13)
     true = (MATRIX @ vectors - vectors * torch.from_numpy(values)).norm(dim=0)
     assert basis.bounds(combinations[:, -3:]).max() < 1e-9
     assert float(true.min()) > 1e-8

@@ -50,6 +50,11 @@ def test_a_filter_of_zeros_gets_no_direction() -> None:
     assert bool(direction.isfinite().all())
 
 
+def test_two_parameters_of_one_shape_get_noise_of_their_own() -> None:
+    one, other = filter_normalised(["one", "other"], [torch.ones(3, 4), torch.ones(3, 4)], RNG)
+    assert not torch.equal(one, other)
+
+
 def test_models_with_the_same_parameters_see_the_same_noise() -> None:
     one, other = drawn(network(0)), drawn(network(1))
     for name in ("0.weight", "3.weight"):

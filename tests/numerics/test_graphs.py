@@ -47,6 +47,36 @@ def test_what_fits_is_kept_and_the_rest_is_rebuilt() -> None:
     assert build.num_built == 1 + 3 + 3
 
 
+def test_a_graph_is_freed_before_the_next_is_built() -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def build(term: Term) -> torch.Tensor:
+        assert all(graph() is None for graph in alive)
+        graph = Counting()(term)
+        alive.append(weakref.ref(graph))
+        return graph
+
+    assert len(list(Graphs(Objective(mlp()), build, budget=0).map(torch.Tensor.item))) == 4
+    assert len(alive) == 4
+
+
+def test_once_all_is_kept_the_data_are_not_read_any_more() -> None:
+    num_passes = 0
+
+    def read() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        nonlocal num_passes
+        num_passes += 1
+        yield random(6, 2), torch.arange(6) % 3
+
+    solution = held(torch.nn.Linear(2, 3), random(6, 2), torch.arange(6) % 3)
+    task = Task(name="stream", splits={"train": Stream(read)}, loss=solution.task.loss)
+    hessian = Hessian(Objective(Solution(net=solution.net, params=solution.params, buffers={}, tasks=(task,))))
+    hessian @ torch.ones(9)
+    before = num_passes
+    hessian @ torch.ones(9)
+    assert num_passes == before
+
+
 def test_without_a_budget_all_of_a_small_problem_is_kept() -> None:
     build = Counting()
     graphs = Graphs(Objective(mlp()), build)

@@ -91,8 +91,21 @@ def test_points_do_not_depend_on_how_one_came_there() -> None:
     back = plane(objective, first, second, STEPS[::-1], STEPS[::-1])[::-1, ::-1]
     np.testing.assert_array_equal(forth, back)
     np.testing.assert_array_equal(forth, plane(objective, first, second, STEPS, STEPS))
+    column = plane(objective, first, second, STEPS[:1], STEPS)
+    np.testing.assert_array_equal(column, forth[:, :1])
     alone = [plane(objective, first, second, [a], [b])[0, 0] for b in STEPS for a in STEPS]
     np.testing.assert_array_equal(forth.ravel(), alone)
+
+
+def test_the_centre_is_the_very_same_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not only equal ones: a kernel may round by where in memory a tensor lies."""
+    objective = Objective(mlp())
+    points: list[object] = []
+    monkeypatch.setattr(objective, "value", lambda point: points.append(point) or 0.0)
+    first, second = directions(objective)
+    plane(objective, first, second, [0.0, 1.0], [0.0])
+    assert points[0] is objective.origin
+    assert points[1] is not objective.origin
 
 
 def test_what_is_not_finite_is_kept() -> None:

@@ -105,14 +105,18 @@ class Visit:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.goto(path.as_uri())
-        # Not wait_for_function: the page's own policy forbids what it evaluates.
-        self.page.wait_for_selector("html[data-ready=yes]", timeout=120_000)
+        self.settle()
 
     def __enter__(self) -> Visit:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.context.close()
+
+    def settle(self) -> None:
+        """Waits until nothing is being drawn (wait_for_function would break the page's own policy)."""
+        self.page.wait_for_timeout(200)
+        self.page.wait_for_selector("html[data-ready=yes]", timeout=120_000)
 
     def evaluate(self, code: str) -> Any:
         return self.page.evaluate(code)
@@ -155,7 +159,7 @@ def test_hostile_text_is_text(browser: Any, folder: Path, path: str) -> None:
                 box["x"] + box["width"] / 3, box["y"] + box["height"] / 2
             )  # hover labels are text too
         visit.page.locator("#theme").click()
-        visit.page.wait_for_timeout(300)
+        visit.settle()
         assert visit.evaluate("typeof window.pwned") == "undefined"
         assert visit.evaluate("document.querySelectorAll('img:not(.still), iframe, object, embed').length") == 0
         assert visit.evaluate("document.scripts.length") == 4
@@ -178,7 +182,7 @@ def test_no_page_scrolls_sideways(browser: Any, folder: Path, path: str) -> None
     with Visit(browser, folder / path, viewport={"width": 1200, "height": 800}) as visit:
         for width in (360, 390, 768, 1024, 1400, 2200):
             visit.page.set_viewport_size({"width": width, "height": 800})
-            visit.page.wait_for_timeout(800)
+            visit.settle()
             check_width(visit, width)
 
 
@@ -190,7 +194,7 @@ def test_a_phone_shows_it_all(browser: Any, folder: Path) -> None:
         drag = "document.getElementById('plot-0').layout.dragmode"
         assert visit.evaluate(drag) is False, "a finger that scrolls past must not zoom"
         visit.page.locator("button[aria-controls=plot-0][data-do=zoom]").tap()
-        visit.page.wait_for_timeout(500)
+        visit.settle()
         assert visit.evaluate(drag) == "zoom"
 
 
@@ -199,6 +203,19 @@ def check_width(visit: Visit, width: int) -> None:
     for box in (plot.bounding_box() for plot in visit.page.locator("[data-plot]").all()):
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width + 0.5
+
+
+def test_hovering_shows_the_number_with_its_error_bar(browser: Any, folder: Path) -> None:
+    with Visit(browser, folder / "study/study.html") as visit:
+        bar = visit.page.locator("#plot-0 .bars .point").nth(3)
+        bar.scroll_into_view_if_needed()
+        box = bar.bounding_box()
+        visit.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 4)
+        visit.page.wait_for_selector("#plot-0 .hovertext")
+        shown = visit.page.locator("#plot-0 .hovertext").text_content()
+        assert "labels true labels" in shown
+        assert "accuracy 0.972 ± 0.004" in shown
+        assert "%{" not in shown
 
 
 def paper_colour(visit: Visit) -> str:
@@ -213,7 +230,7 @@ def test_the_theme_follows_the_system_and_then_the_keyboard(browser: Any, folder
         assert button.get_attribute("aria-label") == "Switch to the light theme"
         button.focus()
         visit.page.keyboard.press("Enter")
-        visit.page.wait_for_timeout(800)
+        visit.settle()
         assert paper_colour(visit) != dark
         assert visit.evaluate(tick) != dark_ink, "the figures change with the page"
         assert button.get_attribute("aria-label") == "Switch to the dark theme"
@@ -226,10 +243,10 @@ def test_what_was_zoomed_stays_zoomed_in_the_other_theme_until_it_is_reset(brows
         ranged = "document.getElementById('plot-0').layout.yaxis.range.map(y => y.toFixed(2)).join()"
         zoomed = visit.evaluate(ranged)
         visit.page.locator("#theme").click()
-        visit.page.wait_for_timeout(800)
+        visit.settle()
         assert visit.evaluate(ranged) == zoomed
         visit.page.locator("button[aria-controls=plot-0][data-do=reset]").click()
-        visit.page.wait_for_timeout(500)
+        visit.settle()
         assert visit.evaluate(ranged) != zoomed
 
 
@@ -262,7 +279,7 @@ def drag(visit: Visit, selector: str, start: tuple[float, float], stop: tuple[fl
     visit.page.mouse.down()
     visit.page.mouse.move(*places[1], steps=5)
     visit.page.mouse.up()
-    visit.page.wait_for_timeout(500)
+    visit.settle()
 
 
 def test_without_webgl_a_surface_is_drawn_flat(browser: Any, folder: Path) -> None:

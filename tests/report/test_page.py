@@ -79,6 +79,16 @@ def test_the_first_screen_says_what_was_examined(outline: Outline) -> None:
     assert "gradient_descent(learning_rate=0.1, batch_size=64, steps=1200)" in start
 
 
+def test_losses_that_only_a_measurement_knows_are_on_it_too(tmp_path: Path) -> None:
+    facts = {"problem": "p", "model": "m", "parameters": 10, "test_loss": 0.5}
+    text = Outline(write_examination(tmp_path, facts, toy.measured(), vallis_version="0").read_text()).words
+    start = text[: text.index("The reading")]
+    assert "Train loss 0.02170 ± 0.00080" in start
+    assert "Test accuracy 0.9722 ± 0.0087" in start
+    assert "Test loss 0.5000" in start
+    assert start.count("Test loss") == 1
+
+
 def test_then_it_reads_the_result_with_how_sure_it_is(outline: Outline) -> None:
     text = outline.words
     reading = text[text.index("The reading") : text.index("Contents")]

@@ -8,7 +8,7 @@ import pytest
 from tests.report import toy
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import style
-from vallis.report.plotly_figure import colour_range, escape, mosaic, plotly_figure, resolve, tokens
+from vallis.report.plotly_figure import plotly_figure, resolve, tokens
 
 
 def texts(value: Any) -> list[str]:
@@ -43,10 +43,6 @@ def test_no_text_of_a_part_is_markup() -> None:
         assert "<" not in text, text
     hover = spec["data"][0]["hovertemplate"]
     assert hover.count("%{") == 3, "x, y and the error bar are fields; the %{x} of the label is not"
-
-
-def test_escaping_is_undone_by_the_entities_that_plotly_decodes() -> None:
-    assert escape("a<b>&%{y}") == "a&lt;b&gt;&amp;%&#123;y}"
 
 
 def test_tokens_are_resolved_under_colours_only() -> None:
@@ -85,31 +81,8 @@ def test_a_line_stands_in_the_legend_rather_than_its_band() -> None:
     assert shown == [("train", "lines", None), ("test", "lines", None)]
 
 
-def test_numbers_of_both_signs_are_coloured_around_zero() -> None:
-    assert colour_range(np.array([-1.0, 0.5, np.nan])) == (-1.0, 1.0, style.DIVERGING)
-    assert colour_range(np.array([-0.01, 1.0])) == (-0.01, 1.0, style.SEQUENTIAL)
-    assert colour_range(np.array([-1.0, 0.5]), logarithmic=True) == (-1.0, 0.5, style.SEQUENTIAL)
-    assert colour_range(np.array([np.nan])) == (0.0, 1.0, style.SEQUENTIAL)
-
-
-def test_images_stand_side_by_side_with_gaps_between() -> None:
-    images = np.arange(2 * 4 * 4, dtype=float).reshape(2, 4, 4)
-    sheet, captions = mosaic(Mark(kind="images", z=images, x=["a", "b"]))
-    np.testing.assert_array_equal(sheet[:4, :4], images[0])
-    np.testing.assert_array_equal(sheet[:4, 5:9], images[1])
-    assert np.isnan(sheet[:, 4]).all()
-    assert [word for *_, word in captions] == ["a", "b"]
-
-
 def test_logarithmic_heights_are_coloured_by_their_exponent_and_hover_as_they_are() -> None:
     (trace,) = plotly_figure(toy.heatmap("log"))["data"]
     np.testing.assert_allclose(trace["z"][0][0], np.log10(toy.SURFACE[0, 0]), rtol=1e-8)
     np.testing.assert_allclose(trace["customdata"][0][0], toy.SURFACE[0, 0], rtol=1e-8)
     assert "%{customdata" in trace["hovertemplate"]
-
-
-def test_a_label_that_would_push_the_figure_aside_is_cut() -> None:
-    spec = plotly_figure(Figure(name="f", title="F", x=Axis(label="w^2 " * 60), y=Axis(label="y"), marks=()))
-    title = spec["layout"]["xaxis"]["title"]["text"]
-    assert title.startswith("w² w²")
-    assert len(title) <= 72

@@ -101,6 +101,16 @@ def test_keys_as_words() -> None:
     ]
 
 
+def test_a_long_label_takes_two_lines_and_no_more() -> None:
+    assert prose.lines("loss (nats/weight^2)") == ["loss (nats/weight²)"]
+    lines = prose.lines("steps until all training examples are right, relative to true labels and to more besides")
+    assert lines[0] == "steps until all training examples are"
+    assert len(lines) == 2
+    assert lines[1].endswith("…")
+    assert max(map(len, prose.lines("x" * 200))) <= 40
+    assert prose.lines("") == [""]
+
+
 def test_powers_are_raised() -> None:
     assert prose.raised("nats/weight^2, s^-1") == "nats/weight², s⁻¹"
 

@@ -53,6 +53,14 @@ def test_the_page_shows_the_paper_the_scale_and_every_verdict(tmp_path: Path) ->
         assert words in html, words
 
 
+def test_what_was_not_run_is_folded_away_unless_it_is_all(tmp_path: Path) -> None:
+    html = write(tmp_path / "some")
+    assert "<summary>1 claim not run</summary>" in html
+    assert html.index("chip fails") < html.index("<details") < html.index("chip not_run")
+    idle = [(claim, Verdict(verdict="not_run")) for claim, _ in toy.claims()]
+    assert "<details" not in write(tmp_path / "none", claims_with_verdicts=idle)
+
+
 def test_the_same_study_gives_the_same_page(tmp_path: Path) -> None:
     assert write(tmp_path / "a") == write(tmp_path / "b")
 

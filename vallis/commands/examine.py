@@ -18,7 +18,9 @@ EXAMPLES = """\
   vallis examine corrupted --problem.base digits --problem.labels 0.5
   vallis examine digits --hessian_spectrum.k 5          settings of a measurement
   vallis examine mine.py:network --out mine             your own: the function `network` in mine.py
-                                                        returns the arguments of vallis.examine as a dict"""
+                                                        returns the arguments of vallis.examine as a dict
+
+  The settings of each measurement are its options too: vallis show NAME lists them."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +83,11 @@ def _trained(args: argparse.Namespace) -> int:
 def _own(args: argparse.Namespace) -> int:
     from vallis.core.types import Failed
     from vallis.report.examine import examine
+    from vallis.run.isolation import isolated
 
+    idle = [name for name in ("model", "training", "seed", "store") if getattr(args, name) is not None]
+    if idle:
+        raise UsageError(f"--{idle[0]} goes with a problem, {args.problem} came: leave it out")
     given = call(args.problem)
     for key, value in (("out", args.out or recipe.OUT), ("panel", args.panel)):
         given.setdefault(key, value)
@@ -90,7 +96,8 @@ def _own(args: argparse.Namespace) -> int:
             f"a dict with module, loss and train was required of {args.problem}, it has {', '.join(sorted(given))}: "
             "return the arguments of vallis.examine"
         )
-    found = examine(given.pop("module"), given.pop("loss"), **given)
+    with isolated(args.threads):
+        found = examine(given.pop("module"), given.pop("loss"), **given)
     print(found)
     return 1 if any(isinstance(outcome, Failed) for outcome in found.results.values()) else 0
 

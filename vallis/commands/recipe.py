@@ -27,10 +27,10 @@ PARTS = ("problem", "model", "training")
 
 def add_network(parser: argparse.ArgumentParser) -> None:
     """Adds what names a network to train."""
-    parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"what to train (default: {MODEL})")
+    parser.add_argument("--model", metavar="NAME", help=f"what to train (default: {MODEL})")
     usual = ", ".join(f"{key} {value}" for key, value in SETTINGS.items())
     parser.add_argument("--training", metavar="NAME", help=f"how (default: {TRAINING} with {usual} where they fit)")
-    parser.add_argument("--seed", type=int, default=0, help="of data, weights and training (default: 0)")
+    parser.add_argument("--seed", type=int, help="of data, weights and training (default: 0)")
 
 
 def add_places(parser: argparse.ArgumentParser, out: str | None = OUT) -> None:
@@ -41,9 +41,7 @@ def add_places(parser: argparse.ArgumentParser, out: str | None = OUT) -> None:
     parser.add_argument(
         "--store", default=None, metavar="DIR", help=f"where results are kept: a path or fsspec URL (default: {where})"
     )
-    parser.add_argument(
-        "--threads", type=int, default=1, help="of torch; the last bits of results depend on it (default: 1)"
-    )
+    parser.add_argument("--threads", type=int, help="of torch; the last bits of results depend on it (default: 1)")
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +53,7 @@ def named(args: argparse.Namespace) -> list[tuple[str, str, str]]:
     """The prefix of its options, the kind and the name of each part of the network."""
     return [
         ("problem", "problems", args.problem),
-        ("model", "models", args.model),
+        ("model", "models", args.model or MODEL),
         ("training", "training", args.training or TRAINING),
     ]
 
@@ -73,7 +71,7 @@ def job(args: argparse.Namespace, measurements: Sequence[Any] = (), **more: Any)
         # Where the usual settings do not go with what was asked (no momentum in Adam), the part's own defaults hold.
         with contextlib.suppress(SettingsError):
             parts["training"] = options.assemble("training", TRAINING, args.tree.at("training"), SETTINGS)
-    return Job(**parts, measurements=tuple(measurements), seed=args.seed, **more)
+    return Job(**parts, measurements=tuple(measurements), seed=args.seed or 0, **more)
 
 
 def measurement(name: str, tree: Tree, panel: str | None = None) -> Any:
@@ -86,6 +84,11 @@ def measurement(name: str, tree: Tree, panel: str | None = None) -> Any:
     return options.assemble("measurements", name, tree.at(name), settings)
 
 
+def threads(args: argparse.Namespace) -> int:
+    """How many threads torch computes with."""
+    return 1 if args.threads is None else int(args.threads)
+
+
 def execute(args: argparse.Namespace, jobs: Sequence[Job], store: Store) -> Execution:
     """Trains and measures what is missing, telling of each piece on the terminal.
 
@@ -94,7 +97,7 @@ def execute(args: argparse.Namespace, jobs: Sequence[Job], store: Store) -> Exec
     """
     from vallis.run.execute import execute as run
 
-    done = run(jobs, store, workers=getattr(args, "workers", 1), threads=args.threads, say=say)
+    done = run(jobs, store, workers=getattr(args, "workers", 1), threads=threads(args), say=say)
     for report in done.troubles.values():
         if report.refused and report.trouble is not None:
             raise UsageError(report.trouble.message)

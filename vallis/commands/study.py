@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     out = ensure_folder(args.out or Path(recipe.OUT) / args.study)
     store = Store(args.store or out / "store")
     write_json(out / STUDY, {"schema": 1, "study": to_spec(study), "scale": args.scale, "seeds": seeds})
-    how = {"workers": args.workers, "threads": args.threads, "say": recipe.say}
+    how = {"workers": args.workers, "threads": recipe.threads(args), "say": recipe.say}
     return write(run_study(study, args.scale, store=store, seeds=seeds, **how), out)
 
 

@@ -131,7 +131,7 @@ class Reader:
         except ValueError:
             return rows  # rows of several lengths: a list of objects
         if array.dtype.kind == "O":
-            raise DataError(f"numbers of at most 64 bits were required, {split} holds larger ones: scale them down")
+            raise DataError(f"whole numbers below 2^63 were required, {split} holds larger ones: scale them down")
         return self._from_array(array, split)
 
     def _from_array(self, array: np.ndarray[Any, Any], split: str) -> Any:
@@ -141,6 +141,8 @@ class Reader:
         native = {"b": "?", "i": "i8", "u": "i8", "f": f"f{min(size, 8)}", "c": f"c{min(size, 16)}"}.get(kind)
         if native is None:
             raise DataError(f"numbers or texts were required, {split} holds {array.dtype}: turn it into numbers")
+        if kind == "u" and size == 8 and (array > np.iinfo(np.int64).max).any():
+            raise DataError(f"whole numbers below 2^63 were required, {split} holds larger ones: scale them down")
         tensor = torch.from_numpy(np.require(array, np.dtype(native), ["C", "W"]))
         return tensor.to(self.dtype) if kind == "f" else tensor
 

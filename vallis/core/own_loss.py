@@ -118,8 +118,9 @@ class OwnLoss:
             weight = self.weight(target)
             weights.append(weight)
             losses.append(float(plain.mean(tree.take(picked, here), target).detach()) if weight > 0 else 0.0)
-        like = next(leaf for leaf in tree.tensors(picked) if leaf.is_floating_point())
-        return like.new_tensor(losses), like.new_tensor(weights)
+        like = next(leaf for leaf in tree.tensors(picked) if leaf.is_floating_point() or leaf.is_complex())
+        dtype, device = like.dtype.to_real(), like.device
+        return torch.tensor(losses, dtype=dtype, device=device), torch.tensor(weights, dtype=dtype, device=device)
 
     def scores(self, outputs: Any) -> torch.Tensor | None:
         """The predictions in what the model returned, where they can be told."""

@@ -23,6 +23,7 @@ from vallis.core.own_loss import OwnLoss, shapes
 from vallis.core.types import Batch, Data, Solution
 
 _PROBED_BATCHES = 4
+_RUNS_AGAIN = "vallis: what is saved for the way back may not be computed anew"
 # Which axes of inputs and targets may hold the examples: the first, or the second where time comes first.
 _EXAMPLE_AXES = ((0, 0), (1, 0), (1, 1))
 
@@ -105,7 +106,8 @@ def _close(one: torch.Tensor, two: torch.Tensor) -> bool:
     if one.shape != two.shape:
         return False
     tolerance = 1e-5 if one.dtype.itemsize >= 4 else 1e-2
-    return torch.allclose(one.double(), two.double(), rtol=tolerance, atol=tolerance, equal_nan=True)
+    exact = torch.complex128 if one.is_complex() else torch.float64
+    return torch.allclose(one.to(exact), two.to(exact), rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def _with_kind(loss: Loss, outputs: Any, y: Any) -> Loss:
@@ -160,7 +162,7 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
     whole = _mean(loss, outputs, batch.y)
     if not math.isfinite(whole):
         raise LossError(f"a finite loss was required, {split} gives {whole}: check the scale of inputs and weights")
-    floating = [leaf for leaf in tree.tensors(outputs) if leaf.is_floating_point() and leaf.numel()]
+    floating = [leaf.detach() for leaf in tree.tensors(outputs) if leaf.is_floating_point() and leaf.numel()]
     scale = 1 + max((float(leaf.abs().nan_to_num(0, 0).max()) for leaf in floating), default=0.0)
     rounding = 10 * torch.finfo(objective.dtype).eps * scale
     trouble: VallisError | None = None
@@ -233,20 +235,30 @@ def _part(batch: Batch, x_axis: int, y_axis: int, start: int, stop: int) -> Batc
 
 
 def _depends_on_weights(objective: Objective, loss: Loss, batch: Batch, original: nn.Module) -> bool:
-    """Whether the loss of a batch has a gradient by the weights of the copy, and by no others of the same network."""
+    """Whether the loss of a batch has a gradient by the weights of the copy, and by no others of the same network.
+
+    A forward pass that is run again on the way back would be so outside of `call`, with the weights of the template.
+    """
     own = [value.detach().requires_grad_() for value in objective.origin]
     others = {name: value for name, value in original.named_parameters() if value.requires_grad}
     try:
-        value = loss.mean(objective.outputs_at(own, batch), batch.y)
+        with torch.autograd.graph.disable_saved_tensors_hooks(_RUNS_AGAIN):
+            value = loss.mean(objective.outputs_at(own, batch), batch.y)
         if not value.requires_grad:
             return False
         found = torch.autograd.grad(value, [*own, *others.values()], allow_unused=True)
     except VallisError:
         raise
     except Exception as error:
+        if _RUNS_AGAIN in str(error):
+            raise ModelError(
+                f"a forward pass that runs once was required, {type(original).__name__} checkpoints its activations "
+                "and would run again with its old weights: switch that off, as in gradient_checkpointing_disable()"
+            ) from error
         raise LossError(
             "a loss that can be differentiated was required, going back through it raised "
-            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}; check the types of outputs and targets"
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}; check the types of outputs and targets, "
+            "and switch off activation checkpointing"
         ) from error
     read = [name for name, slope in zip(others, found[len(own) :], strict=True) if slope is not None]
     if read:

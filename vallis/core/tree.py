@@ -91,7 +91,7 @@ def example_hashes(tree: Any, size: int) -> torch.Tensor | None:
         axis = next((axis for axis, length in enumerate(leaf.shape[:2]) if length == size), None)
         if axis is None:
             return None
-        rows = leaf.detach().cpu().movedim(axis, 0).contiguous()
+        rows = _content(leaf.movedim(axis, 0))
         words = _as_integers(rows.flatten(1) if rows.ndim > 1 else rows[:, None])
         generator = torch.Generator("cpu").manual_seed(place)
         span, width = 2**62, (words.shape[1],)
@@ -108,7 +108,7 @@ def fingerprint(tree: Any) -> str:
             plain = leaf is None or isinstance(leaf, (str, bytes, bool, int, float, complex))
             sha.update(f"{ascii(leaf) if plain else type(leaf).__qualname__};".encode())
             continue
-        leaf = leaf.detach().cpu().contiguous()
+        leaf = _content(leaf)
         sha.update(f"{leaf.dtype}{tuple(leaf.shape)}".encode())
         sha.update(leaf.reshape(-1).view(torch.uint8).numpy().tobytes() if leaf.numel() else b"")
     return sha.hexdigest()
@@ -117,6 +117,10 @@ def fingerprint(tree: Any) -> str:
 def contents(item: Any) -> Any:
     """What an object holds, as a tree; anything without attributes is itself."""
     return vars(item) if hasattr(item, "__dict__") else item
+
+
+def _content(leaf: torch.Tensor) -> torch.Tensor:
+    return leaf.detach().cpu().resolve_conj().resolve_neg().contiguous()
 
 
 def _as_integers(rows: torch.Tensor) -> torch.Tensor:

@@ -31,7 +31,7 @@ class AlexnetSmall:
     """
 
     dropout: float = 0.0
-    init: Init = "he"
+    init: Init = "glorot"
 
     version: ClassVar[int] = 1
 

@@ -42,7 +42,7 @@ class InceptionSmall:
 
     batch_norm: bool = True
     dropout: float = 0.0
-    init: Init = "he"
+    init: Init = "glorot"
 
     version: ClassVar[int] = 1
 

@@ -81,12 +81,11 @@ class Basis:
         """
         while self.num_open:
             end = self._most_telling(wanted)
-            vector, _ = self._outside(end.vector)
+            vector, _ = self._outside(end.vector)  # once more: the rounding of the first time has left some in
             rest = float(vector.norm())
             if rest**2 > torch.finfo(self.operator.dtype).eps:
                 self._ends.remove(end)
-                vector, _ = self._outside(vector / rest)
-                self._append(vector / vector.norm())
+                self._append(vector / rest if rest > 0.5 else self._normalised(vector))
                 return
             # Other directions have covered it meanwhile.
             end.vector, end.coefficients = vector[:0], end.coefficients * rest
@@ -95,11 +94,8 @@ class Basis:
     def wander(self, rng: Rng) -> None:
         """Adds a random direction and its product; the open ends stay open."""
         drawn = torch.randn(self.operator.size, generator=rng.torch(), dtype=torch.float64)
-        vector = drawn.to(device=self.operator.device, dtype=self.operator.dtype)
-        for _ in range(2):  # the second pass takes out what the rounding of the first left in
-            vector, _ = self._outside(vector)
-            vector = vector / vector.norm()
-        self._append(vector)
+        vector, _ = self._outside(drawn.to(device=self.operator.device, dtype=self.operator.dtype))
+        self._append(self._normalised(vector))
 
     def ritz(self) -> tuple[Floats, Floats]:
         """Ritz values ``(m,)``, rising, and ``(m, m)`` the combinations of rows they belong to, as columns."""
@@ -155,9 +151,8 @@ class Basis:
         self._rows[place], self._products[place] = vector, product
         self.size += 1
         self._ritz = None
-        rest, first = self._outside(product)
-        rest, second = self._outside(rest)
-        column = (first + second).cpu().double().numpy()
+        rest, coefficients = self._outside(product)
+        column = coefficients.cpu().double().numpy()
         self._projected[place, : self.size] = self._projected[: self.size, place] = column
         for end in self._ends:
             end.coefficients = np.append(end.coefficients, 0.0)
@@ -183,6 +178,11 @@ class Basis:
         rows = self._rows[: self.size]
         coefficients = rows @ vector
         return vector - coefficients @ rows, coefficients
+
+    def _normalised(self, vector: torch.Tensor) -> torch.Tensor:
+        """The direction of the vector's part outside of the basis, which is most of it."""
+        vector, _ = self._outside(vector / vector.norm())
+        return vector / float(vector.norm())
 
     def _mixed(self, held: torch.Tensor, mixing: torch.Tensor) -> torch.Tensor:
         mixed = torch.empty(mixing.shape[0], held.shape[1], dtype=torch.float64, device=held.device)

@@ -62,10 +62,9 @@ class Curvature(Operator, Generic[Graph]):
     def _product(self, vector: torch.Tensor) -> torch.Tensor:
         sizes = [shape.numel() for shape in self._shapes]
         parts = tuple(part.view(shape) for part, shape in zip(vector.split(sizes), self._shapes, strict=True))
-        with differentiating():
-            total = torch.zeros_like(vector)
-            for share, found in self._graphs.map(lambda graph: self._times(graph, parts)):
-                total.add_(torch.cat([part.reshape(-1) for part in found]), alpha=share)
+        total = torch.zeros_like(vector)
+        for share, found in self._graphs.map(lambda graph: self._times(graph, parts)):
+            total.add_(torch.cat([part.reshape(-1) for part in found]), alpha=share)
         return total
 
 

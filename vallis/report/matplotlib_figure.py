@@ -12,7 +12,7 @@ from vallis.core.errors import UsageError
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import clean, colour_places
-from vallis.report.plotly_figure import bar_gap, colour_range, mosaic
+from vallis.report.geometry import bar_gap, colour_range, mosaic, words_along
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,6 +109,10 @@ def _text(text: str, most: int = 72) -> str:
     return prose.label(text, most).replace("$", r"\$")
 
 
+def _lines(text: str) -> str:
+    return "\n".join(line.replace("$", r"\$") for line in prose.lines(text))
+
+
 def _colour(place: int) -> tuple[str, str]:
     colour, dash = style.series_style(place)
     return style.LIGHT.series[colour], dash
@@ -139,7 +143,7 @@ def _bar(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -
     number = next(i for i, other in enumerate(groups) if other is mark)
     lying = figure.y.scale == "category"
     along, lengths = (mark.y, mark.x) if lying else (mark.x, mark.y)
-    words = _words(figure, "y" if lying else "x")
+    words = words_along(figure, "y" if lying else "x")
     places = np.array([words.index(word) for word in along], dtype=float) if words else np.asarray(along)
     step = float(np.diff(np.unique(places)).min()) if len(np.unique(places)) > 1 else 1.0
     width = (1 - bar_gap(figure)) * step / len(groups)
@@ -173,7 +177,7 @@ def _heatmap(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: in
     axes.grid(False)
     bar = drawing.colorbar(shown, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
-    bar.set_label(_text(figure.z.label if figure.z is not None else ""))
+    bar.set_label(_lines(figure.z.label if figure.z is not None else ""))
 
 
 def _surface(drawing: Drawing, axes: Any, figure: Figure, mark: Mark, place: int) -> None:
@@ -205,19 +209,13 @@ _DRAWN = {
 }
 
 
-def _words(figure: Figure, letter: str) -> list[str]:
-    """All words along an axis, in order of appearance, as plotly lays them out."""
-    held = (getattr(mark, letter) for mark in figure.marks)
-    return list(dict.fromkeys(word for words in held if isinstance(words, list) for word in words))
-
-
 def _dress(axes: Any, figure: Figure, deep: bool) -> None:
     for letter in "xyz" if deep else "xy":
         axis: Axis = getattr(figure, letter) or Axis(label="")
-        getattr(axes, f"set_{letter}label")(_text(axis.label))
+        getattr(axes, f"set_{letter}label")(_lines(axis.label))
         if axis.scale == "log" and not (deep and letter == "z"):
             getattr(axes, f"set_{letter}scale")("log")
-        words = _words(figure, letter)
+        words = words_along(figure, letter)
         if words and axis.scale == "category":
             getattr(axes, f"set_{letter}ticks")(range(len(words)), [_text(word, 28) for word in words])
             axes.grid(False, axis=letter)

@@ -63,6 +63,7 @@ def write_report(out: Path, examined: Examined, found: Sequence[Section], *, val
     taken = set(RESERVED)
     entries = [_entry(section, gallery, taken) for section in found]
     tiles, short, long = _facts(examined)
+    tiles += _measured(found, set(examined.facts))
     context = {
         "version": vallis_version,
         "examined": examined,
@@ -119,6 +120,19 @@ def _array(key: str, array: Array, file: str) -> dict[str, Any]:
     known = data[np.isfinite(data)] if np.issubdtype(data.dtype, np.number) else np.array([])
     span = [written(float(end), digits=3) for end in (known.min(), known.max())] if known.size else []
     return {"key": key, "shape": f"{size} ({', '.join(array.dims)})", "range": span, "unit": array.unit, "file": file}
+
+
+def _measured(found: Sequence[Section], known: set[str]) -> list[tuple[str, Written]]:
+    """Loss and accuracy on the splits, where no fact tells them but some measurement does."""
+    tiles: dict[str, Written] = {}
+    for section in found:
+        values = section.outcome.values if isinstance(section.outcome, Result) else {}
+        for key, value in values.items():
+            split, _, metric = key.rpartition("_")
+            wanted = split in _SPLITS and metric in ("loss", "accuracy") and key not in known
+            if wanted and isinstance(value, Estimate):
+                tiles.setdefault(prose.title(key), written(value.value, value.stderr))
+    return list(tiles.items())
 
 
 def _facts(examined: Examined) -> tuple[list[tuple[str, Written]], list[tuple[str, str]], list[tuple[str, str]]]:

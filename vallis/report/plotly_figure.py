@@ -1,7 +1,6 @@
 """Draws a figure as a plotly specification: a plain dict that plotly.js in a page, or plotly in a notebook, shows.
 
 Colours are tokens ("@ink", "@series2") until a theme is chosen, so that the page can change its theme without us.
-Plotly reads labels as HTML-like markup; every text that comes from a part is escaped here.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from vallis.core.types import Axis, Figure, Mark
-from vallis.report import prose, style
-from vallis.report.clean import GRIDS, Floats, clean, colour_places
-
-Spec = dict[str, Any]
+from vallis.report import style
+from vallis.report.clean import GRIDS, clean, colour_places
+from vallis.report.geometry import colour_range, legend_marks, mosaic
+from vallis.report.plotly_axes import Spec, escape, layout_of, said, title_text
 
 
 def plotly_figure(figure: Figure, theme: style.ThemeName | None = None) -> Spec:
@@ -31,9 +30,9 @@ def plotly_figure(figure: Figure, theme: style.ThemeName | None = None) -> Spec:
     """
     figure = clean(figure)
     places = colour_places(figure)
-    legend = _legend(figure.marks)
+    legend = legend_marks(figure.marks)
     traces = [_trace(figure, m, places[n], n in legend) for n, m in enumerate(figure.marks)]
-    spec = {"data": [part for trace in traces for part in trace], "layout": _layout(figure, bool(legend))}
+    spec = {"data": [part for trace in traces for part in trace], "layout": layout_of(figure, bool(legend))}
     return spec if theme is None else resolve(spec, tokens(style.THEMES[theme]))
 
 
@@ -55,32 +54,12 @@ def resolve(value: Any, colours: Mapping[str, str], key: str = "") -> Any:
     return colours.get(value, value) if isinstance(value, str) and "color" in key else value
 
 
-def escape(text: str) -> str:
-    """The text so that plotly shows it letter by letter: no markup, no entities, no template fields."""
-    for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("%{", "%&#123;")):
-        text = text.replace(plain, entity)
-    return text
-
-
-def _said(text: str, most: int = 72) -> str:
-    return escape(prose.label(text, most))
-
-
-def _legend(marks: tuple[Mark, ...]) -> set[int]:
-    """Which marks stand for their label in the legend: the first that has it and is no band, else the first band."""
-    chosen: dict[str, int] = {}
-    for number, mark in sorted(enumerate(marks), key=lambda pair: pair[1].kind == "band"):
-        if mark.label and mark.kind not in (*GRIDS, "images"):
-            chosen.setdefault(mark.label, number)
-    return set(chosen.values())
-
-
 def _trace(figure: Figure, mark: Mark, place: int, in_legend: bool) -> list[Spec]:
     if mark.kind in GRIDS:
         return [_grid(figure, mark)]
     if mark.kind == "images":
         return [_images(mark)]
-    shared = {"name": _said(mark.label, 40), "showlegend": in_legend}
+    shared = {"name": said(mark.label, 40), "showlegend": in_legend}
     if mark.label:
         shared["legendgroup"] = escape(mark.label)
     if mark.kind == "band":
@@ -110,6 +89,7 @@ def _series(figure: Figure, mark: Mark, place: int, shared: Spec) -> Spec:
         error_colour = "@ink" if mark.kind == "bar" else f"@series{colour}"
         bars = {"type": "data", "array": _plain(mark.error), "color": error_colour, "thickness": 1.2, "width": 3}
         trace["error_x" if lying else "error_y"] = bars
+        trace["customdata"] = _plain(mark.error)  # for hovering
     return trace
 
 
@@ -133,10 +113,14 @@ def _band(figure: Figure, mark: Mark, place: int, shared: Spec) -> list[Spec]:
 def _grid(figure: Figure, mark: Mark) -> Spec:
     logarithmic = figure.z is not None and figure.z.scale == "log"
     values = np.log10(mark.z) if logarithmic else mark.z
-    label = _said(figure.z.label) if figure.z is not None else ""
+    label = said(figure.z.label) if figure.z is not None else ""
     lowest, highest, colours = colour_range(values, logarithmic)
     fonts = {"tickfont": {"color": "@muted", "size": style.FONT_SIZE - 1}}
-    title = {"text": label, "side": "right", "font": {"color": "@muted", "size": style.FONT_SIZE}}
+    title = {
+        "text": title_text(figure.z) if figure.z else "",
+        "side": "right",
+        "font": {"color": "@muted", "size": style.FONT_SIZE},
+    }
     bar: Spec = {"title": title, "thickness": 12, "outlinewidth": 0, "len": 1, "ypad": 0, **fonts}
     if logarithmic:
         bar |= _powers(lowest, highest)
@@ -176,159 +160,17 @@ def _images(mark: Mark) -> Spec:
     }
 
 
-def mosaic(mark: Mark) -> tuple[Floats, list[tuple[float, float, str]]]:
-    """All images of a mark on one sheet, a gap between them, and a word with its place under each that has one."""
-    count, height, width = mark.z.shape
-    columns = math.ceil(math.sqrt(2 * count * height / max(width, 1))) if count else 1
-    gap = max(1, round(0.08 * max(height, width)))
-    below = gap + (max(2, round(0.22 * height)) if mark.x is not None else 0)
-    rows = math.ceil(count / columns)
-    sheet = np.full((max(1, rows * (height + below) - gap), max(1, columns * (width + gap) - gap)), np.nan)
-    captions = []
-    for number, image in enumerate(mark.z):
-        top, left = (number // columns) * (height + below), (number % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-        if mark.x is not None:
-            captions.append((left + (width - 1) / 2, top + height - 0.5, mark.x[number]))
-    return sheet, captions
-
-
-def colour_range(values: Floats, logarithmic: bool = False) -> tuple[float, float, tuple[str, ...]]:
-    """The range of colours and their scale: around zero when numbers of both signs are of similar size.
-
-    Of numbers on a logarithmic scale it takes the exponents, whose signs say nothing.
-    """
-    known = values[np.isfinite(values)]
-    lowest, highest = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    if not logarithmic and lowest < 0 < highest and min(-lowest, highest) > 0.1 * max(-lowest, highest):
-        size = max(-lowest, highest)
-        return -size, size, style.DIVERGING
-    return lowest, highest, style.SEQUENTIAL
-
-
-def bar_gap(figure: Figure) -> float:
-    """The share of each step between bars that stays empty: few bars are kept from becoming walls."""
-    sizes = [len(mark.x) for mark in figure.marks if mark.kind == "bar"]
-    return max(0.25, round(0.8 - 0.1 * sum(sizes), 2))
-
-
-def _layout(figure: Figure, has_legend: bool) -> Spec:
-    kinds = {mark.kind for mark in figure.marks}
-    font = {"family": style.family(style.SANS), "size": style.FONT_SIZE, "color": "@ink"}
-    layout: Spec = {
-        "font": font,
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 12, "r": 12, "t": 8, "b": 12},
-        "showlegend": has_legend,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "bgcolor": "rgba(0,0,0,0)"},
-        "hoverlabel": {"bgcolor": "@panel", "bordercolor": "@rule", "font": font},
-        "hovermode": "closest",
-        "bargap": bar_gap(figure),
-    }
-    if "heatmap" in kinds:
-        layout["meta"] = {"aspect": 0.7}
-    if "surface" in kinds:
-        axes = {f"{letter}axis": _axis_3d(figure, letter) for letter in "xyz"}
-        camera = {"eye": {"x": 1.2, "y": -1.2, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.13}}
-        layout["scene"] = {**axes, "camera": camera, "aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}}
-    elif "images" in kinds:
-        layout |= _image_axes(figure)
-    else:
-        for letter in "xy":
-            layout[f"{letter}axis"] = _axis(figure, letter, "heatmap" in kinds)
-        if figure.y.scale == "category":  # the first word on top, as one reads
-            layout["yaxis"]["autorange"] = "reversed"
-    return layout
-
-
-def _axis(figure: Figure, letter: str, filled: bool) -> Spec:
-    axis: Axis = getattr(figure, letter)
-    font = {"color": "@muted", "size": style.FONT_SIZE}
-    spec: Spec = {
-        "title": {"text": _said(axis.label), "font": font, "standoff": 10},
-        "type": axis.scale,
-        "automargin": True,
-        "gridcolor": "@rule",
-        "linecolor": "@rule",
-        "tickcolor": "@rule",
-        "tickfont": {**font, "size": style.FONT_SIZE - 1},
-        "showline": not filled,
-        "showgrid": not filled and axis.scale != "category",
-        "zeroline": False,
-        "ticks": "outside",
-        "ticklen": 4,
-        "exponentformat": "power",
-    }
-    if axis.scale == "log":
-        spec |= _log_ticks(_decades(figure, letter))
-    return spec | _words(figure, letter)
-
-
-def _decades(figure: Figure, letter: str) -> float:
-    names = ("y", "low", "high") if letter == "y" else (letter,)
-    held = [getattr(mark, name) for mark in figure.marks for name in names]
-    known = [array[array > 0] for array in held if isinstance(array, np.ndarray)]
-    ends = [float(end) for array in known if array.size for end in (array.min(), array.max())]
-    return math.log10(max(ends) / min(ends)) if ends else 1.0
-
-
-def _log_ticks(decades: float) -> Spec:
-    # Left alone, plotly writes a small 2, 3, 4 ... between powers of ten that are written larger than all else.
-    if decades > 3:
-        return {"nticks": 5 if decades > 5 else 4, "tickfont": {"color": "@muted", "size": style.FONT_SIZE - 3}}
-    return {"nticks": max(3, round(2.5 * decades)), "tickformat": "~g"}
-
-
-def _words(figure: Figure, letter: str) -> Spec:
-    """Ticks of an axis of words: what stands at each is the word, cut; its place keeps the whole word."""
-    held = (getattr(mark, letter) for mark in figure.marks)
-    words = dict.fromkeys(word for words in held if isinstance(words, list) for word in words)
-    if not words:
-        return {}
-    return {"tickmode": "array", "tickvals": [escape(w) for w in words], "ticktext": [_said(w, 28) for w in words]}
-
-
-def _axis_3d(figure: Figure, letter: str) -> Spec:
-    axis = getattr(figure, letter) or Axis(label="")
-    lines = dict.fromkeys(("gridcolor", "linecolor", "zerolinecolor"), "@rule")
-    fonts = {"tickfont": {"color": "@muted", "size": 11}, "exponentformat": "power", "nticks": 5}
-    title = {"text": _said(axis.label), "font": {"color": "@muted", "size": 12}}
-    shared = {"title": title, "type": axis.scale, "showbackground": False, "showspikes": False, **lines, **fonts}
-    return shared | (_log_ticks(_decades(figure, letter)) if axis.scale == "log" else {})
-
-
-def _image_axes(figure: Figure) -> Spec:
-    hidden: Spec = {"visible": False, "constrain": "domain"}
-    mark = next(mark for mark in figure.marks if mark.kind == "images")
-    sheet, captions = mosaic(mark)
-    words = [
-        {
-            "x": x,
-            "y": y,
-            "text": _said(word, 16),
-            "showarrow": False,
-            "yanchor": "top",
-            "font": {"size": 11, "color": "@muted"},
-        }
-        for x, y, word in captions
-    ]
-    upright = {**hidden, "autorange": "reversed", "scaleanchor": "x"}
-    aspect = round(sheet.shape[0] / sheet.shape[1], 4)
-    return {"xaxis": hidden, "yaxis": upright, "annotations": words, "meta": {"aspect": aspect}}
-
-
 def _hover(figure: Figure, mark: Mark) -> str:
     lines = [_field(figure.x, "x"), _field(figure.y, "y")]
     if mark.error is not None:
-        lines[-1] += " ± %{error_y.array:.2~g}" if figure.y.scale != "category" else ""
-    title = f"<b>{_said(mark.label, 40)}</b><br>" if mark.label else ""
+        lines[0 if figure.y.scale == "category" else 1] += " ± %{customdata:.2~g}"
+    title = f"<b>{said(mark.label, 40)}</b><br>" if mark.label else ""
     return f"{title}{'<br>'.join(lines)}<extra></extra>"
 
 
 def _field(axis: Axis, letter: str) -> str:
     shown = letter if axis.scale == "category" else f"{letter}:.4~g"
-    return f"{_said(axis.label) or letter} %{{{shown}}}"
+    return f"{said(axis.label) or letter} %{{{shown}}}"
 
 
 def _powers(lowest: float, highest: float) -> Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,11 @@ def label(text: str, most: int = 72) -> str:
     """A label as a figure shows it: powers raised (``weight^2``), cut where it would push the figure aside."""
     text = raised(text)
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def lines(text: str) -> list[str]:
+    """A long label in two lines of some forty letters, so that it fits beside a small figure."""
+    return textwrap.wrap(label(text), 40, max_lines=2, placeholder="…") or [""]
 
 
 def raised(text: str) -> str:

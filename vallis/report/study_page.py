@@ -125,7 +125,7 @@ def _drawable(figures: Sequence[Figure]) -> tuple[list[Figure], list[Note]]:
 
 
 def _claim(claim: Claim, verdict: Verdict) -> dict[str, Any]:
-    statistic = "" if verdict.statistic is None else str(written(verdict.statistic))
+    statistic = "" if verdict.statistic is None else str(written(verdict.statistic, digits=3))
     said = {"id": claim.id, "says": claim.says, "where": claim.where}
     return {**said, "verdict": verdict.verdict, "chip": evidence(verdict), "statistic": statistic}
 

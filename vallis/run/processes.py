@@ -32,11 +32,9 @@ def pooled(board: Board, url: str, workers: int, threads: int, every: float) -> 
     """
     strikes: dict[str, int] = {}
     again: list[Unit] = []
-    while board.waiting or again:
-        # Each pool lives until it is done or broken.
+    while board.waiting or again:  # each pool lives until it is done or broken
         lost: list[Unit] = []
         yield from _pool(board, again, lost, url, workers, threads, every)
-        again = []
         for unit in lost:
             strikes[unit.name] = strikes.get(unit.name, 0) + 1
             if strikes[unit.name] < _STRIKES:
@@ -48,7 +46,7 @@ def pooled(board: Board, url: str, workers: int, threads: int, every: float) -> 
 def _pool(
     board: Board, first: list[Unit], lost: list[Unit], url: str, workers: int, threads: int, every: float
 ) -> Generator[tuple[Unit, Report]]:
-    """One pool; what ran in it when it broke is added to `lost`."""
+    """One pool; it begins with those `first`, and what ran in it when it broke is added to `lost`."""
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
@@ -61,12 +59,14 @@ def _pool(
                     running[pool.submit(_perform, unit, url, threads, every)] = unit
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            # What came through is told first: a pool that breaks must not take it along.
+            for future in sorted(done, key=lambda future: future.exception() is not None):
                 yield running[future], future.result()
                 del running[future]
         whole = True
     except BrokenProcessPool:
-        lost.extend([*running.values(), *first])
+        lost.extend(running.values())
     finally:
         if not whole:
             _end(set(multiprocessing.active_children()) - before)
@@ -109,7 +109,10 @@ def _end(workers: set[BaseProcess]) -> None:
 
 
 def _died(unit: Unit) -> Report:
-    message = "the process that worked on it died twice, perhaps for want of memory: use fewer workers"
+    message = (
+        "the process that worked on it died twice: use fewer workers if memory is short, and in a script of your own "
+        'begin only under if __name__ == "__main__"'
+    )
     failure = Failed(error="WorkerDied", message=message)
     if unit.train is not None:
         return Report(unit=unit.name, trouble=failure)

@@ -88,14 +88,21 @@
         spec.layout.scene[name].nticks = 4;
         spec.layout.scene[name].title.font.size = 10;
       });
-      ["x", "y", "z"].forEach(function (name) { spec.layout.scene.camera.eye[name] *= 1.25; });
+      ["x", "y", "z"].forEach(function (name) { spec.layout.scene.camera.eye[name] *= 1.38; });
     }
   }
 
   function draw(plot) {
     var spec = fitted(plot, specOf(plot, themeName()));
     var config = { displayModeBar: false, displaylogo: false, doubleClick: "reset", showTips: false };
-    return window.Plotly.react(plot, spec.data, spec.layout, config).then(function () { plot.dataset.drawn = "yes"; });
+    return Promise.resolve().then(function () {
+      return window.Plotly.react(plot, spec.data, spec.layout, config);
+    }).then(function () {
+      plot.dataset.drawn = "yes";
+    }, function (error) {  // one figure that fails must not keep the others from being drawn
+      plot.dataset.drawn = "no";
+      plot.textContent = "This figure could not be drawn (" + error.message + "); its data is behind the button CSV.";
+    });
   }
 
   // What is exported and printed: on white, in the light theme, with the axes and the camera as they are now.
@@ -141,11 +148,11 @@
       window.setTimeout(function () { URL.revokeObjectURL(address); }, 10000);
     } else if (wanted === "reset") {
       window.Plotly.purge(plot);
-      draw(plot);
+      busy(draw(plot));
     } else if (wanted === "zoom") {
       plot.dataset.zoom = plot.dataset.zoom === "on" ? "off" : "on";
       button.setAttribute("aria-pressed", String(plot.dataset.zoom === "on"));
-      draw(plot);
+      busy(draw(plot));
     } else {
       still(plot, wanted, 800, figure.title).then(function (image) { save(image, figure.file + "." + wanted); });
     }
@@ -161,7 +168,7 @@
       image.src = address;
       plot.parentNode.insertBefore(image, plot.nextSibling);
       plot.parentNode.classList.add("has-still");
-    });
+    }, function () { /* then the figure itself is printed */ });
   }
 
   function oneByOne(list, work) {
@@ -175,7 +182,18 @@
   // What is quick to draw goes first; a surface takes a second.
   function redraw() {
     function deep(plot) { return Boolean(page.figures[Number(plot.dataset.plot)].layout.scene); }
-    return oneByOne(plots.filter(function (plot) { return !deep(plot); }).concat(plots.filter(deep)), draw);
+    return busy(oneByOne(plots.filter(function (plot) { return !deep(plot); }).concat(plots.filter(deep)), draw));
+  }
+
+  // Says on the root element whether anything is still being drawn.
+  var working = 0;
+  function busy(work) {
+    working += 1;
+    root.dataset.ready = "no";
+    return work.then(function () {
+      working -= 1;
+      if (working === 0) root.dataset.ready = "yes";
+    });
   }
 
   function watchWidth() {
@@ -232,5 +250,5 @@
   markWhereWeAre();
   watchWidth();
   root.classList.add("live");
-  redraw().then(function () { return oneByOne(plots, keepStill); }).then(function () { root.dataset.ready = "yes"; });
+  busy(redraw().then(function () { return oneByOne(plots, keepStill); }));
 })();

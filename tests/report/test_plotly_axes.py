@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from tests.report import toy
+from vallis.core.types import Axis, Figure, Mark
+from vallis.report.clean import clean
+from vallis.report.plotly_axes import escape, layout_of, said
+from vallis.report.plotly_figure import plotly_figure
+
+
+def test_escaping_is_undone_by_the_entities_that_plotly_decodes() -> None:
+    assert escape("a<b>&%{y}") == "a&lt;b&gt;&amp;%&#123;y}"
+
+
+def test_a_label_that_would_push_the_figure_aside_is_cut() -> None:
+    spec = plotly_figure(Figure(name="f", title="F", x=Axis(label="w^2 " * 60), y=Axis(label="y"), marks=()))
+    title = spec["layout"]["xaxis"]["title"]["text"]
+    assert title.startswith("w² w²")
+    assert title.count("<br>") == 1
+    assert len(title) <= 84
+
+
+def test_labels_are_raised_cut_and_escaped_in_this_order() -> None:
+    assert said("a^2 & <b>" + "x" * 100, 12) == "a² &amp; &lt;b&gt;xxx…"
+
+
+@pytest.mark.parametrize(("span", "keys"), [(1.5, {"tickformat"}), (6.0, set())])
+def test_a_logarithmic_axis_has_ticks_of_one_size(span: float, keys: set[str]) -> None:
+    axis = Axis(label="y", scale="log")
+    mark = Mark(kind="line", y=np.logspace(0, span, 9))
+    layout = layout_of(clean(Figure(name="f", title="F", x=Axis(label="x"), y=axis, marks=(mark,))), False)
+    assert layout["yaxis"]["nticks"] <= 5
+    assert {"tickformat"} & set(layout["yaxis"]) == keys
+
+
+def test_words_keep_their_place_and_show_cut() -> None:
+    layout = layout_of(clean(toy.hostile_figure()), True)
+    assert layout["xaxis"]["tickvals"] == [escape(toy.HOSTILE), "b"]
+    assert all(len(text) < 80 for text in layout["xaxis"]["ticktext"])
+
+
+def test_a_surface_has_a_scene_and_no_flat_axes() -> None:
+    layout = layout_of(clean(toy.surface("log")), False)
+    assert layout["scene"]["zaxis"]["type"] == "log"
+    assert "xaxis" not in layout
+
+
+def test_the_first_word_is_on_top() -> None:
+    assert layout_of(clean(toy.lying_bars()), False)["yaxis"]["autorange"] == "reversed"
