@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 from tests.core.caller import is_sentence, untouched
 from tests.core.networks import draw, mlp
@@ -140,6 +140,10 @@ WAYS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "loader with a generator in its sampler": (
         DataLoader(TensorDataset(X, Y), batch_size=4, sampler=RandomSampler(X, generator=SHUFFLED)),
+        {},
+    ),
+    "loader with a generator in its batch sampler": (
+        DataLoader(TensorDataset(X, Y), batch_sampler=BatchSampler(RandomSampler(X, generator=SHUFFLED), 4, False)),
         {},
     ),
     "loader that drops nothing": (DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True, drop_last=True), {}),
@@ -343,10 +347,30 @@ def test_time_first_batches_may_be_shuffled() -> None:
 # ------------------------------------------------------------------------------------------------- other contents
 
 
-def test_a_dataset_in_eval_of_its_own_is_read_under_any_mode() -> None:
+@pytest.mark.parametrize("keep", [0, 2**20], ids=["stream", "kept"])
+def test_what_is_read_in_inference_mode_can_be_differentiated(keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_data, "KEEP_BYTES", keep)
     with torch.inference_mode():
-        found = read(PAIRS)
+        found = read(Items(lambda i: (X[i] * 1.0, Y[i])))
         assert not any(batch.x.is_inference() for batch in found)
+
+
+def test_a_pass_draws_like_a_program_with_that_seed() -> None:
+    generator = torch.Generator().manual_seed(99)
+
+    def items() -> Iterator[Any]:
+        for _ in range(3):
+            draws = torch.rand(()).item(), random.random(), np.random.rand()  # noqa: NPY002
+            yield *draws, torch.rand((), generator=generator).item()
+
+    with untouched():
+        drawn = list(own_data._with_own_randomness(items(), [generator], 5))
+    assert generator.initial_seed() == 99
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    generator.manual_seed(5)
+    assert drawn == list(items())
 
 
 def test_texts_stay_a_list_of_texts() -> None:

@@ -58,7 +58,7 @@ def test_its_constants() -> None:
         assert convolution.bias is None
         assert convolution.kernel_size == (3, 3)
         expected = 2 / (9 * convolution.out_channels)
-        assert float(convolution.weight.var()) == pytest.approx(expected, rel=0.25)
+        assert float(convolution.weight.detach().var()) == pytest.approx(expected, rel=0.25)
     assert [m.stride for m in convolutions].count((2, 2)) == 2
 
 

@@ -73,7 +73,7 @@ def test_all_files_are_there_and_no_others(folder: Path) -> None:
 def test_the_first_screen_says_what_was_examined(outline: Outline) -> None:
     text = outline.words
     start = text[: text.index("The reading")]
-    for words in ("mlp on digits", "Parameters 4,810", "Test accuracy 0.9722", "Train examples 1,437", "3f9a1c2b7d5e"):
+    for words in ("mlp on digits", "Parameters 4,810", "Test accuracy 0.9722", "1,437 train examples", "3f9a1c2b7d5e"):
         assert words in start
     assert "Vallis 0.1.0" in start
     assert "gradient_descent(learning_rate=0.1, batch_size=64, steps=1200)" in start

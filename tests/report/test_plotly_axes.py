@@ -17,7 +17,7 @@ def test_a_label_that_would_push_the_figure_aside_is_cut() -> None:
     title = spec["layout"]["xaxis"]["title"]["text"]
     assert title.startswith("w² w²")
     assert title.count("<br>") == 1
-    assert len(title) <= 84
+    assert len(title) <= 92
 
 
 def test_labels_are_raised_cut_and_escaped_in_this_order() -> None:

@@ -12,7 +12,7 @@ from vallis.core.errors import UsageError
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import clean, colour_places
-from vallis.report.geometry import bar_gap, colour_range, mosaic, words_along
+from vallis.report.geometry import bar_gap, colour_range, decades, mosaic, words_along
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DASHES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _MARKERS = "osD^"
 _SIZE = (5.2, 3.4)  # inches: a figure of one and a half columns
+_LETTERS = 64  # that fit side by side under it
 # No clock in the file: the same figure gives the same bytes.
 _METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
@@ -215,14 +216,26 @@ def _dress(axes: Any, figure: Figure, deep: bool) -> None:
         getattr(axes, f"set_{letter}label")(_lines(axis.label))
         if axis.scale == "log" and not (deep and letter == "z"):
             getattr(axes, f"set_{letter}scale")("log")
+            if decades(figure, letter) <= 3:
+                _plain_ticks(getattr(axes, f"{letter}axis"))
         words = words_along(figure, letter)
         if words and axis.scale == "category":
-            getattr(axes, f"set_{letter}ticks")(range(len(words)), [_text(word, 28) for word in words])
+            slant = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}
+            crowded = letter == "x" and sum(len(word) + 2 for word in words) > _LETTERS
+            labels = [_text(word, 28) for word in words]
+            getattr(axes, f"set_{letter}ticks")(range(len(words)), labels, **(slant if crowded else {}))
             axes.grid(False, axis=letter)
     if figure.y.scale == "category":
         axes.invert_yaxis()
     if deep:
         _dress_deep(axes, figure)
+
+
+def _plain_ticks(axis: Any) -> None:
+    # 50, 100, 200 rather than powers of ten with a factor before them, as on the page.
+    axis.set_major_locator(_ticker().LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(_ticker().FuncFormatter(lambda number, _: f"{number:g}"))
+    axis.set_minor_formatter(_ticker().NullFormatter())
 
 
 def _dress_deep(axes: Any, figure: Figure) -> None:

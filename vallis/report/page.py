@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from vallis.core import files
+from vallis.core.numbers import Written, written
 from vallis.core.types import Array, Estimate, Outcome, Result
 from vallis.report import prose, table
 from vallis.report.export import write_figures
-from vallis.report.numbers import Written, written
 from vallis.report.render import Gallery, render
 from vallis.report.section import Examined, Section, certainty, sections
 
@@ -36,7 +36,7 @@ def write_examination(
     Args:
         out: the folder; made if it is not there.
         solution_facts: "problem", "model", "parameters", "digest" and whatever else is known, in the order to show it.
-            Losses and accuracies ("train_loss") and sizes of splits ("num_train") come out large, the rest small.
+            Losses and accuracies ("train_loss") come out large; those that are missing are taken from `measured`.
         measured: each part (a measurement or a theory) with its outcome.
         vallis_version: what made them.
 
@@ -62,12 +62,11 @@ def write_report(out: Path, examined: Examined, found: Sequence[Section], *, val
     gallery = Gallery()
     taken = set(RESERVED)
     entries = [_entry(section, gallery, taken) for section in found]
-    tiles, short, long = _facts(examined)
-    tiles += _measured(found, set(examined.facts))
+    short, long = _facts(examined)
     context = {
         "version": vallis_version,
         "examined": examined,
-        "tiles": tiles,
+        "tiles": _tiles(examined, found),
         "short_facts": short,
         "long_facts": long,
         "tally": tally(section.status for section in found),
@@ -122,32 +121,38 @@ def _array(key: str, array: Array, file: str) -> dict[str, Any]:
     return {"key": key, "shape": f"{size} ({', '.join(array.dims)})", "range": span, "unit": array.unit, "file": file}
 
 
-def _measured(found: Sequence[Section], known: set[str]) -> list[tuple[str, Written]]:
-    """Loss and accuracy on the splits, where no fact tells them but some measurement does."""
-    tiles: dict[str, Written] = {}
+def _tiles(examined: Examined, found: Sequence[Section]) -> list[tuple[str, Written]]:
+    """What is large on the first screen: the size, and losses and accuracies, told by the facts or measured."""
+    known = {key: written(value) for key, value in examined.facts.items() if _is_metric(key, value)}
     for section in found:
         values = section.outcome.values if isinstance(section.outcome, Result) else {}
         for key, value in values.items():
             split, _, metric = key.rpartition("_")
-            wanted = split in _SPLITS and metric in ("loss", "accuracy") and key not in known
-            if wanted and isinstance(value, Estimate):
-                tiles.setdefault(prose.title(key), written(value.value, value.stderr))
-    return list(tiles.items())
+            if split in _SPLITS and metric in ("loss", "accuracy") and isinstance(value, Estimate):
+                known.setdefault(key, written(value.value, value.stderr))
+    order = sorted(known, key=lambda key: [key.endswith(metric) for metric in _METRICS], reverse=True)
+    size = [] if examined.parameters is None else [("Parameters", written(examined.parameters))]
+    return [*size, *((prose.title(key), known[key]) for key in order)]
 
 
-def _facts(examined: Examined) -> tuple[list[tuple[str, Written]], list[tuple[str, str]], list[tuple[str, str]]]:
-    """The facts as large tiles, as words on one line, and as lines of their own."""
-    tiles = [] if examined.parameters is None else [("Parameters", written(examined.parameters))]
-    short: list[tuple[str, str]] = []
+def _is_metric(key: str, value: Any) -> bool:
+    return key.endswith(_METRICS) and isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _facts(examined: Examined) -> tuple[list[str], list[tuple[str, str]]]:
+    """All other facts: the short ones in words for one line, the long ones for lines of their own."""
+    short: list[str] = []
     long: list[tuple[str, str]] = []
     for key, value in examined.facts.items():
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if _is_metric(key, value):
+            continue
         split = key.removeprefix("num_")
-        if is_number and key.startswith("num_"):
-            tiles.append((f"{prose.title(split)}{' examples' if split in _SPLITS else ''}", written(value)))
-        elif is_number and key.endswith(_METRICS):
-            tiles.append((prose.title(key), written(value)))
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        said = str(written(value)) if is_number else prose.setting(value)
+        if split != key and split in _SPLITS:
+            short.append(f"{said} {prose.words(split)} examples")
+        elif len(said) <= 24 and len(short) < 7:
+            short.append(f"{prose.words(key)} {said}")
         else:
-            said = str(written(value)) if is_number else prose.setting(value)
-            (short if len(said) <= 24 and len(short) < 5 else long).append((prose.words(key), said))
-    return tiles, short, long
+            long.append((prose.words(key), said))
+    return short, long

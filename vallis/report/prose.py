@@ -79,8 +79,10 @@ def label(text: str, most: int = 72) -> str:
 
 
 def lines(text: str) -> list[str]:
-    """A long label in two lines of some forty letters, so that it fits beside a small figure."""
-    return textwrap.wrap(label(text), 40, max_lines=2, placeholder="…") or [""]
+    """A label in one line, or in two of like length where it is too long to stand beside a small figure."""
+    text = label(text)
+    width = 44 if len(text) <= 44 else min(44, len(text) // 2 + 6)
+    return textwrap.wrap(text, width, max_lines=2, placeholder="…") or [""]
 
 
 def raised(text: str) -> str:

@@ -16,11 +16,11 @@ from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from vallis.core.numbers import MINUS, count, probability, written
 from vallis.core.types import Figure
 from vallis.report import prose, style
 from vallis.report.csv_figure import to_csv
 from vallis.report.figure import describe
-from vallis.report.numbers import MINUS, count, probability, written
 from vallis.report.plotly_figure import plotly_figure, tokens
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from typing import Any
 
 from vallis import __version__
 from vallis.core import files, spec
+from vallis.core.numbers import probability, written
 from vallis.core.types import Claim, Estimate, Figure, Note, Result, Row, Verdict
 from vallis.report import prose, table
 from vallis.report.clean import coerced
 from vallis.report.export import write_figures
-from vallis.report.numbers import probability, written
 from vallis.report.render import Gallery, render
 
 VERDICTS = {"holds": "holds", "fails": "fails", "undecided": "undecided", "not_run": "not run"}

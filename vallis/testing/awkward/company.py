@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
+from torch.nn.modules.dropout import _DropoutNd
 
-from vallis.core.errors import SettingsError
+from vallis.core import tree
+from vallis.core.errors import ModelError, SettingsError
 from vallis.core.own import owned
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Net, Packed, Solution, StepInfo, Task
@@ -81,17 +83,31 @@ class StackedDescent:
         tasks: tuple[Task, ...],
         rng: Rng,
     ) -> Member:
+        """The state before the first step.
+
+        Raises:
+            ModelError: the net has buffers or dropout, or the task is not one of classes with tensors as inputs.
+        """
+        random = any(isinstance(part, _DropoutNd) for part in net.module.modules())
+        first = next(iter(tasks[0].splits["train"]))
+        classes = tasks[0].loss.kind == "categorical" and bool(tree.tensors(first.x))
+        if buffers or random or len(tasks) > 1 or not classes:
+            raise ModelError(
+                "one task of classes and a net without buffers or dropout were required, other came: train them alone"
+            )
         weights = {name: value.detach().clone() for name, value in params.items()}
         speeds = {name: torch.zeros_like(value) for name, value in params.items()}
         module = owned(net.module).train()
         return Member(settings=self, net=net, tasks=tasks, rng=rng, module=module, weights=weights, speeds=speeds)
 
     def step(self, state: Member) -> StepInfo:
+        if state.done:
+            return StepInfo(step=state.step, loss=math.nan, done=True, reason="max_steps")
         return self.step_all([state])[0]
 
     @staticmethod
     def step_all(states: Sequence[Member]) -> list[StepInfo]:
-        """A step of each, as one computation.
+        """A step of each, as one computation; those that are done must have left.
 
         Raises:
             SettingsError: their nets or their batches differ in shape.

@@ -19,7 +19,19 @@ from torch.nn import functional as F
 
 from vallis.core.functional import call
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Outcome, Result, Solution, Source
+from vallis.core.types import (
+    Array,
+    Axis,
+    Estimate,
+    Figure,
+    Mark,
+    NotApplicable,
+    Note,
+    Outcome,
+    Result,
+    Solution,
+    Source,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +52,9 @@ class KernelAlignment:
     num_examples: int = 24
 
     def measure(self, subject: Sequence[Solution], rng: Rng) -> Outcome:
+        if any(solution.task.loss.kind != "categorical" for solution in subject):
+            text = "There are no classes, so there is no kernel of labels."
+            return NotApplicable(note=Note(code="not_classification", text=text))
         found = torch.tensor([self._alignment(solution) for solution in subject], dtype=torch.float64)
         steps = torch.tensor([solution.step for solution in subject], dtype=torch.float64)
         path = Array(data=found.numpy(), dims=("snapshot",), coords={"snapshot": steps.numpy()})

@@ -25,8 +25,7 @@ _STREAMS_FOR_BARS = 16
 
 def is_a_measurement(part: Any) -> None:
     """It offers what the protocol asks for, in words that are known."""
-    if part.takes == "training":
-        raise NotTested("it watches training, and is tested as a watcher")
+    _no_watcher(part)
     require(isinstance(part, Measurement), f"{name_of(part)} must have what the protocol Measurement lists")
     require(part.takes in TAKES, f"takes must be one of {TAKES}, {part.takes!r} came")
     require(part.needs <= TRAITS, f"needs must be traits, {sorted(part.needs - TRAITS)} came")
@@ -69,6 +68,7 @@ def batches_do_not_matter(part: Any) -> None:
 
 def declared_invariances_hold(part: Any) -> None:
     """Under each symmetry that it names, every value stays, up to the spread between random streams."""
+    _no_watcher(part)
     if not part.invariances:
         raise NotTested("it declares no invariance")
     for name in sorted(part.invariances):
@@ -80,6 +80,7 @@ def declared_invariances_hold(part: Any) -> None:
 
 def undeclared_invariances_are_broken(part: Any) -> None:
     """For each symmetry that it does not name, there is a toy on which it sees the change."""
+    _no_watcher(part)
     tried = False
     for name in sorted(set(SYMMETRIES) - part.invariances):
         seen = []
@@ -133,12 +134,16 @@ def _tried(part: Any) -> Iterator[tuple[str, Any]]:
     Raises:
         NotTested: there is none.
     """
-    if part.takes == "training":
-        raise NotTested("it watches training, and is tested as a watcher")
+    _no_watcher(part)
     found = [(toy, s) for toy, s in subjects.subjects(part.takes).items() if subjects.fits(part.needs, s)]
     if not found:
         raise NotTested(f"no toy has the traits that it needs: {', '.join(sorted(part.needs))}")
     yield from found
+
+
+def _no_watcher(part: Any) -> None:
+    if part.takes == "training":
+        raise NotTested("it watches training, and is tested as a watcher")
 
 
 def _changed(part: Any, name: str) -> Iterator[tuple[str, Any, Any]]:

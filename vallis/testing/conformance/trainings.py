@@ -27,6 +27,7 @@ MOST_STEPS = 2000
 _RNG = Rng(0).child("training")
 # A training is tried on all of these that it takes, and must take one.
 GROUNDS: tuple[tuple[Problem, Model], ...] = (
+    (Blobs(), TinyMlp()),
     (Blobs(angles=(0.0, 1.0)), TinyMlp(dropout=0.2)),
     (Bars(), TinyConvnet()),
     (LinearRegression(), LinearModel()),

@@ -25,7 +25,8 @@ class LinearModel:
 
     def build(self, tasks: tuple[Task, ...], rng: Rng) -> Net:
         x = inputs(tasks, 2)
-        module = nn.Linear(x.shape[1], num_outputs(tasks), bias=False, dtype=x.dtype)
+        with preserving_global_state():  # what a layer draws when it is made is thrown away, but drawn
+            module = nn.Linear(x.shape[1], num_outputs(tasks), bias=False, dtype=x.dtype)
         nn.init.zeros_(module.weight)
         return as_net(module)
 

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+from vallis.core.types import Estimate
+
 MINUS = "\N{MINUS SIGN}"
 # A number without an error bar gets these many digits; one with a tiny error bar never more than the second.
 _DIGITS, _MOST_DIGITS = 4, 8
@@ -50,6 +52,16 @@ def written(value: float | None, stderr: float | None = None, digits: int = _DIG
         text = _fixed(value, exponent, _MOST_DIGITS - 1 - (size - exponent))
         return Written(value=text, stderr=_fixed(stderr, own, 1), exponent=exponent, stderr_exponent=own)
     return Written(value=_fixed(value, exponent, places), stderr=_fixed(stderr, exponent, places), exponent=exponent)
+
+
+def quantity(found: Estimate, digits: int = 3) -> str:
+    """An estimate in a sentence, with its unit: ``0.083 ± 0.022 nats``.
+
+    An error bar that would change none of the digits is left out: the tables have it.
+    """
+    error = found.stderr if found.stderr and found.stderr > 10.0 ** -(digits + 1) * abs(found.value) else None
+    unit = "" if found.unit == "1" else f" {found.unit}"
+    return f"{written(found.value, error, digits)}{unit}"
 
 
 def probability(p: float | None) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vallis.report.numbers import count, probability, written
+from vallis.core.numbers import count, probability, written
 
 
 @pytest.mark.parametrize(
