@@ -37,7 +37,7 @@ def test_its_loss_is_the_logarithm_of_the_number_of_classes(softmax_regression_a
 
 
 def test_its_hessian_is_a_kronecker_product(softmax_regression_at_zero: Solution) -> None:
-    """H = (I / C - 1 1' / C^2) (x) E[x x']: every eigenvalue of the second, over C, C - 1 times; and C zeros a place."""
+    """H = (I / C - 1 1T / C^2) (x) E[x xT]: C - 1 times every eigenvalue of the second, over C, and zeros."""
     images = load_digits()[0].flatten(1).double().numpy()
     of_inputs = np.linalg.eigvalsh(images.T @ images / len(images))[::-1]
     found = vallis.measure(

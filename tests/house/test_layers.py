@@ -29,6 +29,7 @@ ORDER = (
     "studies",
     "run",
     "report",
+    "commands",
     "cli",
     "",  # vallis/__init__.py and __main__.py, the public face
 )

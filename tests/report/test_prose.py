@@ -104,7 +104,7 @@ def test_keys_as_words() -> None:
 def test_a_long_label_takes_two_lines_and_no_more() -> None:
     assert prose.lines("loss (nats/weight^2)") == ["loss (nats/weight²)"]
     lines = prose.lines("steps until all training examples are right, relative to true labels and to more besides")
-    assert lines[0] == "steps until all training examples are right,"
+    assert lines[0] == "steps until all training examples are"
     assert len(lines) == 2
     assert lines[1].endswith("…")
     assert max(map(len, prose.lines("x" * 200))) <= 44
