@@ -86,6 +86,12 @@ def test_binary_cross_entropy(shape: tuple[int, ...], dtype: torch.dtype) -> Non
     torch.testing.assert_close(BinaryCrossEntropy().mean(logits, y), -likely.log().mean())
 
 
+def test_targets_follow_the_outputs_to_their_type() -> None:
+    outputs, y = drawn(0, 6).float(), (drawn(1, 6) > 0).double()
+    for loss in (BinaryCrossEntropy(), SquaredError()):
+        assert loss.mean(outputs, y).dtype == loss.per_example(outputs, y)[0].dtype == torch.float32
+
+
 def test_binary_logits_in_a_column_meet_targets_in_a_row() -> None:
     logits, y = drawn(0, 6, 1), (drawn(1, 6) > 0).double()
     torch.testing.assert_close(BinaryCrossEntropy().mean(logits, y), BinaryCrossEntropy().mean(logits[:, 0], y))

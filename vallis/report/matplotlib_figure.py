@@ -58,6 +58,8 @@ def draw(figure: Figure) -> Drawing:
     axes: Any = drawing.add_subplot(projection="3d" if deep else None)
     for mark, place in zip(figure.marks, colour_places(figure), strict=True):
         _DRAWN[mark.kind](drawing, axes, figure, mark, place)
+    if deep:
+        axes.set_box_aspect(None, zoom=0.8)  # the layout does not know of the labels of three axes: room for them
     if any(mark.kind == "images" for mark in figure.marks):
         axes.set_axis_off()
     else:

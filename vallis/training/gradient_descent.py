@@ -200,12 +200,11 @@ class GradientDescent:
 
     def _next_batch(self, state: State) -> Batch:
         batch = state.next_batch(self.batch_size)
-        x, y = batch.x, batch.y
-        if state.device.type != "cpu":
-            x, y = tree.to(x, state.device), tree.to(y, state.device)
+        if self.augmentation == "none" and state.device.type == "cpu":
+            return batch
+        x, y = tree.to(batch.x, state.device), tree.to(batch.y, state.device)
         if self.augmentation != "none":
-            stream = state.rng.child("augmentation", state.step)
-            x = augment(x, self.augmentation, stream.torch(state.device))
+            x = augment(x, self.augmentation, state.rng.child("augmentation", state.step).torch(state.device))
         return Batch(x=x, y=y, index=batch.index)
 
     def _update(self, state: State, batch: Batch, first: torch.Tensor) -> None:
