@@ -235,6 +235,17 @@ class NestedInput(nn.Module):
         return self.body(first + second) * third
 
 
+class Reader(nn.Module):
+    """Takes texts as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters = nn.EmbeddingBag(128, 4, mode="mean")
+
+    def forward(self, texts: list[str]) -> torch.Tensor:
+        return torch.cat([self.letters(torch.tensor([list(text.encode())])) for text in texts])
+
+
 class Caching(nn.Module):
     """Keeps activations with their graph, has a property named like a parameter, and a buffer that is not saved."""
 
@@ -381,6 +392,9 @@ CASES: dict[str, Case] = {
     "takes_positions": _of(TwoInputs, cut((_X, draw(10, 2)), _Y, 4, 6), call=lambda module, x: module(*x)),
     "takes_one_nested_dict": _of(
         NestedInput, cut({"pair": (_X, draw(10, 3, seed=5)), "deep": {"third": draw(10, 1)}}, _Y, 4, 6)
+    ),
+    "takes_texts": _of(
+        Reader, [(["cat", "a dog", "cow"], _Y[:3]), (["sheep", "ox"], _Y[3:5]), (["hen"], _Y[5:6])], rows=False
     ),
     "frozen": _of(frozen_body),
     "parametrized": _of(parametrized),

@@ -57,10 +57,10 @@ def test_a_pass_sees_every_example_once_in_one_order(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in SPLITS if name != "stream"])
 def test_random_access_agrees_with_a_pass(name: str) -> None:
     data = SPLITS[name]
-    positions = torch.tensor([6, 0, 3, 3])
+    positions = torch.tensor([6, 0, 3, 3, 4, 5])
     taken = data.take(positions)
-    assert taken.index.tolist() == [6, 0, 3, 3]
-    one_by_one = [data.take(positions[i : i + 1]) for i in range(4)]
+    assert taken.index.tolist() == positions.tolist()
+    one_by_one = [data.take(positions[i : i + 1]) for i in range(6)]
     for i, single in enumerate(one_by_one):
         assert _row(taken, i) == _row(single, 0)
     flat = [(batch, i) for batch in data for i in range(len(batch))]

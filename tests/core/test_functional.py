@@ -61,6 +61,7 @@ BOTH = {"left": X, "right": Z}
         ("two, one of them optional", X, (X,), {}),
         ("two, one of them optional", BOTH, (), BOTH),
         ("two, one of them optional", [X, Z], ([X, Z],), {}),
+        ("two, one of them optional", Pair(X, Z), (Pair(X, Z),), {}),
         ("keywords only", BOTH, (), BOTH),
         ("anything", BOTH, (), BOTH),
         ("anything", (X, Z), (X, Z), {}),

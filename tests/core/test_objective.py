@@ -161,8 +161,10 @@ def test_made_and_used_in_any_gradient_mode(mode: Any, dtype: torch.dtype | None
         found = Objective(here, dtype=dtype)
         assert found.value() == wanted.value()
         assert torch.equal(found.gradient(), wanted.gradient())
+        batches = list(found.batches())
     assert torch.equal(found.gradient(), wanted.gradient()), "and outside of it again"
     assert found.gradient().requires_grad is False
+    assert not any(batch.x.is_inference() for batch in batches)
 
 
 def test_batches_keep_their_identities() -> None:

@@ -234,6 +234,7 @@ def test_hashing_leaves_the_generators_alone() -> None:
     ("one", "two"),
     [
         (ONE, ONE.double()),
+        (torch.zeros(2), torch.zeros(2, dtype=torch.int32)),
         (torch.zeros(2, 3), torch.zeros(3, 2)),
         (ONE, ONE.flip(0)),
         ((ONE, TWO), (TWO, ONE)),

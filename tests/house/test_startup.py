@@ -40,7 +40,7 @@ def test_listing_parts_does_not_import_torch() -> None:
 
 
 def test_help_is_quick() -> None:
-    """Its own processor time, which is all of it on an idle machine: the wall clock also counts the other tests' work."""
+    """Its own processor time, all of it on an idle machine: the wall clock also counts the work of other tests."""
 
     def seconds() -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)

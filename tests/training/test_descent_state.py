@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from tests.training.runs import begin, ground
+from tests.training.runs import begin, bits, follow, ground
 from vallis.core import tree
 from vallis.core.own import coordinates
+from vallis.core.rng import Rng
+from vallis.core.types import Net
 from vallis.testing.toys.models import TinyConvnet
 from vallis.testing.toys.problems import Bars, Blobs
-from vallis.training._descent_state import private_copy
+from vallis.training._descent_state import may_draw, private_copy
 from vallis.training.gradient_descent import GradientDescent
 
 
@@ -66,3 +69,45 @@ def test_a_batch_as_large_as_the_data_is_all_of_it_in_order() -> None:
     for size in (None, 48, 100):
         assert torch.equal(state.next_batch(size).index, torch.arange(48))
     assert not torch.equal(state.next_batch(47).index, torch.arange(47))
+
+
+class Shaken(torch.nn.Linear):
+    """A subclass of something certain that is not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + torch.rand(())
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        (torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.0), torch.nn.ReLU()), False),
+        (torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout(0.1)), True),
+        (torch.nn.Sequential(Shaken(2, 2)), True),
+        (torch.nn.RReLU(), True),
+        (torch.nn.LSTM(2, 2, dropout=0.0), True),
+    ],
+)
+def test_only_what_is_certain_is_spared_the_noise(module: torch.nn.Module, expected: bool) -> None:
+    assert may_draw(module) is expected
+
+
+def test_a_hook_may_do_anything() -> None:
+    module = torch.nn.Linear(2, 2)
+    assert not may_draw(module)
+    module.register_forward_hook(lambda *_: torch.rand(()))
+    assert may_draw(module)
+
+
+def test_whatever_draws_is_resumed_and_touches_no_global_generator() -> None:
+    _, tasks = ground()
+    net = Net(module=torch.nn.Sequential(Shaken(2, 2)).eval())
+    training = GradientDescent(max_steps=6, batch_size=10)
+    before = torch.get_rng_state()
+    whole, half = begin(training, net, tasks), begin(training, net, tasks)
+    follow(training, whole)
+    follow(training, half, 3)
+    again = training.unpack(training.pack(half), net, tasks, Rng(0).child("training"))
+    follow(training, again)
+    assert bits(training.solution(whole)) == bits(training.solution(again))
+    assert torch.equal(torch.get_rng_state(), before)

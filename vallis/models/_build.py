@@ -32,7 +32,7 @@ Draw = Callable[[nn.Linear | nn.Conv2d, torch.Generator], None]
 
 
 def build_net(make: Callable[[], nn.Module], draw: Draw, rng: Rng) -> Net:
-    """A net with float32 weights on the CPU; the global generator is not touched.
+    """A net with float32 weights on the CPU, in eval mode; the global generator is not touched.
 
     Args:
         make: builds the module.
@@ -47,7 +47,7 @@ def build_net(make: Callable[[], nn.Module], draw: Draw, rng: Rng) -> Net:
             draw(part, rng.child("init", name).torch())
         elif isinstance(part, nn.BatchNorm2d):
             part.reset_parameters()
-    return Net(module=module, layers=layers_of(module), traits=traits_of(module))
+    return Net(module=module.eval(), layers=layers_of(module), traits=traits_of(module))
 
 
 def drawing(rule: Init) -> Draw:

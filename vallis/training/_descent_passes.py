@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from vallis.core.functional import arguments
 from vallis.core.losses import Loss
 from vallis.core.rng import Rng
 from vallis.core.types import Batch
+from vallis.numerics.scores import ignored_target, judge
 from vallis.training._descent_state import State
 
 
@@ -25,7 +26,8 @@ def gradients(state: State, batch: Batch) -> tuple[torch.Tensor, Any]:
     for parameter in state.params.values():
         parameter.grad = None
     args, kwargs = arguments(state.module, batch.x)
-    with noise(state.rng.child("noise", state.step), state.device), torch.enable_grad():
+    drawn = noise(state.rng.child("noise", state.step), state.device) if state.draws else nullcontext()
+    with drawn, torch.enable_grad():
         outputs = state.module(*args, **kwargs)
         loss = state.task.loss.mean(outputs, batch.y)
         loss.backward()
@@ -45,46 +47,58 @@ def each(state: State, outputs: Any, batch: Batch) -> tuple[torch.Tensor | None,
 
 
 def correct(loss: Loss, outputs: Any, y: Any) -> torch.Tensor | None:
-    """``(B,)`` bool, whether each example is classified rightly; None where nothing is classified.
+    """``(B,)`` bool, whether all targets of an example that count are classified rightly; None without classes.
 
-    An example with several targets (tokens) is right when all of them that count are.
+    It is what `vallis.numerics.scores.judge` says, a tie being wrong, in the few operations that every step can afford.
     """
     scores = loss.scores(outputs)
     if scores is None or not isinstance(y, torch.Tensor):
         return None
-    if loss.kind == "categorical" and not y.is_floating_point() and scores.ndim == y.ndim + 1:
-        right = scores.argmax(1) == y
-        if right.ndim > 1:
-            right = right | (y == getattr(loss, "ignore_index", -100))
-    elif loss.kind == "binary" and scores.numel() == y.numel():
-        right = (scores.reshape(y.shape) > 0) == (y > 0.5)
-    else:
+    if loss.kind == "binary" and scores.numel() == y.numel() and y.ndim > 0:
+        scores = scores.reshape(y.shape)
+        return _of_examples(torch.where(y > 0.5, scores, -scores) > 0)
+    if loss.kind != "categorical" or scores.ndim < 2 or scores.shape[1] < 2:
         return None
-    return right if right.ndim == 1 else right.flatten(1).all(1)
+    if y.is_floating_point() and y.shape == scores.shape:
+        y = y.argmax(1)
+    if y.is_floating_point() or y.shape != scores.shape[:1] + scores.shape[2:]:
+        return None
+    classes = y.clamp(0, scores.shape[1] - 1)
+    # Only the true class itself is not below its score: a rival that is NaN counts against it.
+    right = (~(scores < scores.gather(1, classes.unsqueeze(1)))).sum(1) == 1
+    right |= classes != y  # no class, so it does not count
+    ignored = ignored_target(loss)
+    if ignored is not None and ignored >= 0:
+        right |= y == ignored
+    return _of_examples(right)
 
 
 def evaluate(state: State) -> tuple[float, float | None]:
-    """Mean loss and accuracy on the whole train split of the present task, in eval mode.
+    """Mean loss, and the share of counted targets that are classified rightly, on the train split in eval mode.
 
-    The accuracy is None where nothing is classified.
+    The share is None where nothing is classified.
     """
-    loss, total, weight, right = state.task.loss, 0.0, 0.0, 0.0
-    classified = True
+    loss, total, weight, right, counted = state.task.loss, 0.0, 0.0, 0, 0
     state.module.eval()
     with torch.no_grad():
         for batch in state.data:
             x, y = tree.to(batch.x, state.device), tree.to(batch.y, state.device)
             args, kwargs = arguments(state.module, x)
             outputs = state.module(*args, **kwargs)
-            counted = loss.weight(y)
-            if counted > 0:
-                total += counted * loss.mean(outputs, y).item()
-                weight += counted
-            found = correct(loss, outputs, y)
-            classified = classified and found is not None
-            right += 0.0 if found is None else float(found.sum())
+            share = loss.weight(y)
+            if share > 0:
+                total += share * loss.mean(outputs, y).item()
+                weight += share
+            judged = judge(loss, outputs, y)
+            if judged is not None:
+                right += int((judged.margins > 0).sum())
+                counted += len(judged.margins)
     state.module.train()
-    return total / weight, right / len(state.data) if classified else None
+    return total / weight, right / counted if counted else None
+
+
+def _of_examples(right: torch.Tensor) -> torch.Tensor:
+    return right if right.ndim == 1 else right.flatten(1).all(1)
 
 
 @contextmanager

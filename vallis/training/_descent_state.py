@@ -8,11 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from vallis.core.errors import DataError, ModelError
 from vallis.core.own import owned
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Data, Net, Task
+
+# Exact types: a subclass may do anything.
+_CERTAIN = frozenset(
+    {
+        *(nn.Sequential, nn.Flatten, nn.Identity, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d),
+        *(nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus),
+        *(nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm),
+        *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+    }
+)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -27,6 +39,7 @@ class State:
         params: its trainable parameters, in the order of the module.
         rest: the names of everything else that it needs.
         separable: whether the loss can be taken apart into examples.
+        draws: whether a forward pass may draw random numbers.
     """
 
     net: Net
@@ -38,14 +51,15 @@ class State:
     done: bool = False
     reason: str = ""
 
-    module: torch.nn.Module
-    params: dict[str, torch.nn.Parameter]
+    module: nn.Module
+    params: dict[str, nn.Parameter]
     rest: tuple[str, ...]
     optimizer: torch.optim.Optimizer
 
     order: torch.Tensor | None = None
     whole: Batch | None = None
     separable: bool = True
+    draws: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
@@ -88,7 +102,7 @@ class State:
 
 def private_copy(
     net: Net, params: Mapping[str, torch.Tensor], buffers: Mapping[str, torch.Tensor]
-) -> tuple[torch.nn.Module, dict[str, torch.nn.Parameter]]:
+) -> tuple[nn.Module, dict[str, nn.Parameter]]:
     """A copy of the network at these values, in train mode, and its trainable parameters by name.
 
     Raises:
@@ -108,6 +122,17 @@ def private_copy(
     for name, parameter in named.items():
         parameter.requires_grad_(name in params)
     return module.train(), {name: parameter for name, parameter in named.items() if name in params}
+
+
+def may_draw(module: nn.Module) -> bool:
+    """Whether a forward pass in train mode may draw random numbers: unless every part is known not to."""
+
+    def is_certain(part: nn.Module) -> bool:
+        if part._forward_hooks or part._forward_pre_hooks:
+            return False
+        return type(part) in _CERTAIN or (isinstance(part, _DropoutNd) and part.p == 0)
+
+    return not all(is_certain(part) for part in module.modules())
 
 
 def must_be_learnable(net: Net, tasks: tuple[Task, ...]) -> None:

@@ -25,7 +25,7 @@ from vallis.training import _optimizer_state, _optimizers
 from vallis.training._augmentation import augment
 from vallis.training._descent_passes import each, evaluate, gradients
 from vallis.training._descent_rules import check
-from vallis.training._descent_state import State, must_be_learnable, private_copy, without_gradients
+from vallis.training._descent_state import State, may_draw, must_be_learnable, private_copy, without_gradients
 from vallis.training._schedules import factor
 
 Option = bool | int | float | str | tuple[float, ...] | None
@@ -46,7 +46,7 @@ class GradientDescent:
         augmentation: random changes of pictures ``(B, C, H, W)``: "shift" by up to an eighth, "flip", or both.
         max_steps: the most steps, for each task.
         stop_train_loss: stop once the mean loss over the train split, in eval mode, is at most this.
-        stop_train_accuracy: stop once the accuracy on it, in eval mode, is at least this.
+        stop_train_accuracy: stop once the share of targets that are classified rightly on it is at least this.
         check_every: how many epochs lie between two checks of the stop rules.
     """
 
@@ -109,6 +109,7 @@ class GradientDescent:
             params=trainable,
             rest=tuple(buffers),
             optimizer=self._fresh(trainable),
+            draws=may_draw(module),
             device=next(iter(trainable.values())).device,
         )
 

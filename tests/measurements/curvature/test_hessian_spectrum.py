@@ -113,7 +113,7 @@ def test_more_eigenvalues_than_parameters() -> None:
 def test_the_reading_says_whether_it_is_a_minimum() -> None:
     solution = mlp()
     saddle = measured(SPECTRUM, solution)
-    assert "of the sharpest, so this is no minimum" in SPECTRUM.reading(saddle)
+    assert "of the sharpest), so this is no minimum" in SPECTRUM.reading(saddle)
     assert "no direction bends down" in SPECTRUM.reading(measured(SPECTRUM, one_parameter()))
 
 

@@ -3,7 +3,7 @@
 Definition: the largest and the smallest eigenvalues of the matrix of second derivatives of the mean loss over a split,
     by all trainable parameters. Each comes with the residual |H v - value v|: an eigenvalue lies within it. The step
     along the sharpest direction is the one at which slope and curvature there raise the loss by `rise`, if the loss
-    were its quadratic model.
+    were its quadratic model. The mean eigenvalue, over all P directions, is what the sharpest is compared with.
 Unit: nats/weight^2 (nats is the loss's own unit where it is no log-likelihood).
 Source: Sagun et al. (2017); Ghorbani et al. (2019), section 2.
 Cost: two gradients for each product; tens to hundreds of products, P products for up to 256 parameters.
@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from vallis.core.errors import SettingsError
+from vallis.core.numbers import quantity, written
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
@@ -29,6 +30,7 @@ from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.spectra import Eigenpairs, Spectrum
 from vallis.numerics.surface import Precision, Surface, surface
+from vallis.numerics.trace import trace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class HessianSpectrum:
         search: after convergence, products spent on looking for copies of multiple eigenvalues, of which the iteration
             by itself finds one.
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
+        num_probes: random vectors that estimate the mean eigenvalue; 0 for none.
         rise: by how much the step along the sharpest direction raises the quadratic model.
     """
 
@@ -77,10 +80,11 @@ class HessianSpectrum:
     max_products: int = 1000
     search: int = 10
     precision: Precision = "auto"
+    num_probes: int = 8
     rise: float = 0.1
 
     def __post_init__(self) -> None:
-        counts = self.num_top, self.num_bottom, self.search
+        counts = self.num_top, self.num_bottom, self.search, self.num_probes
         if min(counts) < 0 or self.num_top + self.num_bottom < 1 or self.max_products < 1:
             raise SettingsError(f"at least one eigenvalue and one product were required, {self} came: raise the counts")
         if not (self.tolerance > 0 and self.rise > 0):
@@ -89,7 +93,7 @@ class HessianSpectrum:
     @classmethod
     def tiny(cls) -> HessianSpectrum:
         """The cheapest settings, for tests."""
-        return cls(num_top=2, num_bottom=1, tolerance=1e-2, max_products=60, search=0)
+        return cls(num_top=2, num_bottom=1, tolerance=1e-2, max_products=60, search=0, num_probes=0)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
         ground = surface(subject, self.split, self.precision)
@@ -106,8 +110,11 @@ class HessianSpectrum:
             max_products=self.max_products,
             search=self.search,
         )
+        beside = {}
+        if self.num_probes:
+            beside["mean_eigenvalue"] = _mean(hessian, found, self.num_probes, f"{ground.unit}/weight^2", rng)
         hessian.clear()
-        return self._result(ground, found)
+        return self._result(ground, found, beside)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         marks = []
@@ -130,12 +137,12 @@ class HessianSpectrum:
         said = []
         if "top_eigenvalue" in result.values:
             top = result.estimate("top_eigenvalue")
-            said.append(f"The sharpest direction has a curvature of {top.value:.3g} ± {top.stderr:.1g} {top.unit}")
+            said.append(f"The sharpest direction has a curvature of {quantity(top)}{_against_the_mean(result)}")
         if "sharpest_step_fraction" in result.values:
             step, share = result.estimate("sharpest_step"), result.estimate("sharpest_step_fraction")
             said.append(
-                f"along it, a step of {step.value:.3g}, which is {share.value:.2g} of the length of all weights, "
-                f"raises the quadratic model of the loss by {self.rise:g}"
+                f"along it, a step of {quantity(replace(step, unit='1'), 2)}, {quantity(share, 2)} of the norm of all "
+                f"weights, raises the quadratic model of the loss by {self.rise:g}"
             )
         if "bottom_eigenvalue" in result.values:
             said.append(_of_the_bottom(result))
@@ -144,7 +151,7 @@ class HessianSpectrum:
             text += " Not all of these have converged: values from the inside of the spectrum may be missing."
         return text[:1].upper() + text[1:]
 
-    def _result(self, ground: Surface, found: Spectrum) -> Result:
+    def _result(self, ground: Surface, found: Spectrum, beside: Mapping[str, Estimate]) -> Result:
         unit = f"{ground.unit}/weight^2"
         values: dict[str, Estimate | Array] = {}
         for end, pairs in (("top", found.largest), ("bottom", found.smallest)):
@@ -164,6 +171,7 @@ class HessianSpectrum:
             n=num_wanted,
             method="share of the eigenvalues whose residual is within the tolerance",
         )
+        values |= beside
         return Result(values=values, notes=(*ground.notes, *found.notes, *self._troubles(found, num_wanted - good)))
 
     def _step(self, ground: Surface, top: Eigenpairs) -> dict[str, Estimate | Array]:
@@ -211,6 +219,28 @@ def _end(end: str, pairs: Eigenpairs, unit: str, found: Spectrum) -> dict[str, E
     }
 
 
+def _mean(hessian: Hessian, found: Spectrum, num_probes: int, unit: str, rng: Rng) -> Estimate:
+    """The trace over P. What the largest eigenvalues add is known already, so the probes see the rest alone."""
+    # A handful of directions hold most of the trace: without taking them out, few probes would say little.
+    known = found.largest if len(found.largest) else None
+    estimate = trace(hessian, num_probes=num_probes, rng=rng.child("mean"), known=known)
+    return Estimate(
+        value=estimate.value / hessian.size,
+        stderr=None if estimate.stderr is None else estimate.stderr / hessian.size,
+        n=len(estimate.samples) or hessian.size,
+        unit=unit,
+        method="trace over the number of parameters; Hutchinson on what the largest eigenvalues leave",
+    )
+
+
+def _against_the_mean(result: Result) -> str:
+    """How many times as sharp as a direction on average, where that is known well enough to say."""
+    top, mean = result.estimate("top_eigenvalue"), result.values.get("mean_eigenvalue")
+    if not isinstance(mean, Estimate) or mean.stderr is None or mean.value < 3 * mean.stderr or mean.value <= 0:
+        return ""
+    return f", {written(top.value / mean.value, digits=2)} times the mean over all directions"
+
+
 def _length(objective: Objective) -> float:
     return math.sqrt(sum(float(torch.sum(value.double() ** 2)) for value in objective.origin))
 
@@ -219,10 +249,10 @@ def _of_the_bottom(result: Result) -> str:
     bottom = result.estimate("bottom_eigenvalue")
     error = bottom.stderr or 0.0
     if bottom.value >= -error:
-        return f"no direction bends down (the smallest eigenvalue is {bottom.value:.2g} ± {error:.1g})"
-    said = f"the loss bends down in some direction, with {bottom.value:.3g} ± {error:.1g} {bottom.unit}"
+        return f"no direction bends down (the smallest eigenvalue is {quantity(replace(bottom, unit='1'), 2)})"
+    said = f"the loss bends down in some direction, with {quantity(bottom)}"
     if "top_eigenvalue" not in result.values or result.estimate("top_eigenvalue").value <= 0:
         return f"{said}, so this is no minimum"
     share = -bottom.value / result.estimate("top_eigenvalue").value
     nearly = ", though nearly one" if share < 0.05 else ""
-    return f"{said}, {share:.2g} of the sharpest, so this is no minimum{nearly}"
+    return f"{said} ({share:.2g} of the sharpest), so this is no minimum{nearly}"

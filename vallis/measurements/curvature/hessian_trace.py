@@ -12,12 +12,13 @@ Says little when: networks of different scale or size are compared, because resc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.numbers import quantity
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
 from vallis.numerics.curvature import Hessian
@@ -107,8 +108,8 @@ class HessianTrace:
             low, high = result.array("interval").data
             sure = f"with 95 % confidence between {low:.4g} and {high:.4g}"
         return (
-            f"The eigenvalues of the Hessian add up to {found.value:.4g} {found.unit}, {sure}; "
-            f"a random direction has a curvature of {mean.value:.2g} on average."
+            f"The eigenvalues of the Hessian add up to {quantity(replace(found, stderr=None), 4)}, {sure}; "
+            f"a random direction has a curvature of {quantity(replace(mean, unit='1'), 2)} on average."
         )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from vallis.core.errors import LossError
+from vallis.core.numbers import quantity
 from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
@@ -215,9 +216,7 @@ def _difference(one: Estimate, other: Estimate, method: str) -> Estimate:
 
 
 def _plain(result: Result, key: str) -> str:
-    found = result.estimate(key)
-    unit = "" if found.unit == "1" else f" {found.unit}"
-    return f"{found.value:.3g}{unit}" if found.stderr is None else f"{found.value:.3g} ± {found.stderr:.1g}{unit}"
+    return quantity(result.estimate(key))
 
 
 def _bars(result: Result, what: str, unit: str) -> Figure:
