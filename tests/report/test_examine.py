@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -278,5 +277,5 @@ def test_the_reading_names_finite_numbers() -> None:
     given = brought("mlp")
     found = vallis.examine(given.module, given.loss, train=given.train, test=given.test)
     assert found.reading
-    assert not any(math.isnan(len(line)) or "nan" in line for line in found.reading)
+    assert not any("nan" in line.lower().split() for line in found.reading)
     assert door.PANELS[0] == "quick"

@@ -25,6 +25,7 @@ def test_prose_is_escaped_and_its_code_marked() -> None:
     ("text", "html"),
     [
         ("0.25 ± 4e-16 nats", "0.25 ± 4\u202f×\u202f10<sup>\u221216</sup> nats"),
+        ("(5.2 ± 0.3) × 10^\u22124 nats", "(5.2 ± 0.3) × 10<sup>\u22124</sup> nats"),
         ("odds of 7.84e+03 to 1", "odds of 7.84\u202f×\u202f10<sup>3</sup> to 1"),
         ("(-0.31), well-known, 1-2, a -3", "(\u22120.31), well-known, 1-2, a \u22123"),
         ("`-4e-16` stays", "<code>-4e-16</code> stays"),

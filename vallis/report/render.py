@@ -102,7 +102,7 @@ def inline(text: str) -> Markup:
 
 def _set(text: str) -> str:
     powers = re.sub(r"(?<=\d)e([+-]?)0*(\d+)\b", lambda p: f"\u202f×\u202f10^{p[1].strip('+')}{p[2]}", text)
-    raised = re.sub(r"(?<=\w)\^(-?\d+)", lambda p: f"<sup>{p[1].replace('-', MINUS)}</sup>", powers)
+    raised = re.sub(r"(?<=\w)\^([-\u2212]?\d+)", lambda p: f"<sup>{p[1].replace('-', MINUS)}</sup>", powers)
     return re.sub(r"(?<![\w.-])-(?=\d)", MINUS, raised)
 
 
