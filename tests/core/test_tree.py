@@ -267,3 +267,33 @@ def test_on_another_default_device() -> None:
     with torch.device("meta"):
         assert torch.equal(tree.example_hashes(ONE, 2), wanted)
         assert tree.example_hashes(["a", "b"], 2).device.type == "cpu"
+
+
+def test_a_list_of_dataclasses_is_one_of_objects() -> None:
+    """Graphs: their tensors may be of any first size, and even of the same one."""
+    graphs = [Slotted(torch.ones(2, 2)), Slotted(torch.ones(2, 2)), Slotted(torch.zeros(2, 2))]
+    assert tree.are_objects(graphs)
+    assert tree.length(graphs) == 3
+    assert tree.take(graphs, torch.tensor([2])) == [graphs[2]]
+    assert [graph.tensor.dtype for graph in tree.to(graphs, dtype=torch.float64)] == [torch.float64] * 3
+    hashes = tree.example_hashes(graphs, 3)
+    assert hashes is not None
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_tensors_and_pairs_of_tensors_are_no_objects() -> None:
+    assert not tree.are_objects([ONE, TWO])
+    assert not tree.are_objects([(ONE, TWO), (ONE, TWO)])
+    assert not tree.are_objects((Slotted(ONE), Slotted(ONE)))
+    assert not tree.are_objects(ONE)
+
+
+def test_an_object_without_a_device_of_its_own_is_copied_before_its_tensors_change() -> None:
+    class Graph:
+        def __init__(self) -> None:
+            self.features, self.edges = torch.ones(3), torch.ones(2, dtype=torch.int64)
+
+    graph = Graph()
+    (moved,) = tree.to([graph], dtype=torch.float64)
+    assert (moved.features.dtype, moved.edges.dtype) == (torch.float64, torch.int64)
+    assert graph.features.dtype is torch.float32

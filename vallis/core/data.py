@@ -42,7 +42,7 @@ class Arrays:
         return int(self.index.shape[0])
 
     def __iter__(self) -> Iterator[Batch]:
-        if tree.tensors(self.x):  # slices are views: a pass copies nothing
+        if not tree.are_objects(self.x):  # slices are views: a pass copies nothing
             for start in range(0, len(self), self.batch_size):
                 part = slice(start, start + self.batch_size)
                 yield Batch(x=_cut(self.x, part), y=_cut(self.y, part), index=self.index[part])
@@ -185,7 +185,7 @@ def summarise(batches: Iterable[tuple[Any, Any]]) -> Tally:
 
 
 def _cut(held: Any, part: slice) -> Any:
-    if _is_list_of_objects(held):
+    if tree.are_objects(held):
         return held[part]
     return tree.map_tensors(lambda leaf: leaf[part], held)
 
@@ -196,17 +196,13 @@ def _row(batch: Batch, place: int) -> Batch:
 
 
 def _joined(rows: Sequence[Any]) -> Any:
-    leaves = [tree.tensors(row) for row in rows]
-    if not leaves[0]:
+    if tree.are_objects(rows[0]):
         return [item for row in rows for item in row]
+    leaves = [tree.tensors(row) for row in rows]
     joined = iter([torch.cat(column) for column in zip(*leaves, strict=True)])
     return tree.map_tensors(lambda _: next(joined), rows[0])
 
 
 def _fingerprint(x: Any, y: Any, index: torch.Tensor | None) -> str:
-    held = [[tree.contents(item) for item in part] if _is_list_of_objects(part) else part for part in (x, y)]
+    held = [[tree.contents(item) for item in part] if tree.are_objects(part) else part for part in (x, y)]
     return tree.fingerprint((*held, index))
-
-
-def _is_list_of_objects(held: Any) -> bool:
-    return isinstance(held, (list, tuple)) and not tree.tensors(held)

@@ -130,6 +130,9 @@ class Watcher(Protocol):
 
     version: ClassVar[int]
     takes: ClassVar[str]
+    needs: ClassVar[frozenset[str]]
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]]
+    sources: ClassVar[tuple[Source, ...]]
 
     def begin(self, tasks: tuple[Task, ...]) -> dict[str, Any]:
         """An empty memory."""
@@ -141,6 +144,14 @@ class Watcher(Protocol):
 
     def conclude(self, memory: Mapping[str, Any]) -> Outcome:
         """The answer."""
+        ...
+
+    def figures(self, result: Result) -> tuple[Figure, ...]:
+        """The pictures of a result."""
+        ...
+
+    def reading(self, result: Result) -> str:
+        """The result in one or two plain sentences."""
         ...
 
 

@@ -48,18 +48,32 @@ def tensors(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
+def are_objects(tree: Any) -> bool:
+    """Whether this is a list (or tuple) of examples that are objects, such as graphs, and no tree of tensors.
+
+    What an example is made of is its own affair: a list of dataclasses is one of objects even when they hold tensors.
+    """
+    if not isinstance(tree, (list, tuple)) or hasattr(tree, "_fields"):
+        return False
+    if not tensors(tree):
+        return True
+    return isinstance(tree, list) and not any(isinstance(item, (torch.Tensor, Mapping, tuple, list)) for item in tree)
+
+
 def length(tree: Any) -> int | None:
     """The number of examples: the common first size of all tensors, the length of a list of objects, else None."""
+    if are_objects(tree):
+        return len(tree)
     leaves = tensors(tree)
     if leaves:
         sizes = {leaf.shape[0] if leaf.ndim else -1 for leaf in leaves}
         return sizes.pop() if len(sizes) == 1 and -1 not in sizes else None
-    return len(tree) if isinstance(tree, (list, tuple)) else None
+    return None
 
 
 def take(tree: Any, positions: torch.Tensor) -> Any:
     """The examples at these positions of every tensor's first axis; of the list itself when it is one of objects."""
-    if isinstance(tree, (list, tuple)) and not tensors(tree):
+    if are_objects(tree):
         return [tree[i] for i in positions.tolist()]
     return map_tensors(lambda leaf: leaf[positions.to(leaf.device)], tree)
 
@@ -70,9 +84,22 @@ def to(tree: Any, device: torch.device | None = None, dtype: torch.dtype | None 
     def move(leaf: torch.Tensor) -> torch.Tensor:
         return leaf.to(device=device, dtype=dtype if leaf.is_floating_point() else None)
 
-    if isinstance(tree, (list, tuple)) and not tensors(tree) and all(callable(getattr(i, "to", None)) for i in tree):
-        return type(tree)(item.to(device) for item in tree)
+    if are_objects(tree):
+        return type(tree)(_moved(item, device, move) for item in tree)
     return map_tensors(move, tree)
+
+
+def _moved(item: Any, device: torch.device | None, move: Callable[[torch.Tensor], Any]) -> Any:
+    """An object on a device, by its own `to` where it has one; the tensors that it holds openly follow the dtype."""
+    if dataclasses.is_dataclass(item):
+        return map_tensors(move, item)
+    moved = item.to(device) if callable(getattr(item, "to", None)) else item
+    held = {name: value for name, value in getattr(moved, "__dict__", {}).items() if isinstance(value, torch.Tensor)}
+    changed = {name: new for name, value in held.items() if (new := move(value)) is not value}
+    if changed:
+        moved = copy.copy(moved)
+        vars(moved).update(changed)
+    return moved
 
 
 def example_hashes(tree: Any, size: int) -> torch.Tensor | None:
@@ -81,7 +108,7 @@ def example_hashes(tree: Any, size: int) -> torch.Tensor | None:
     Objects are hashed one by one; of a tensor the first axis counts, or the second where only that one fits.
     """
     found = tensors(tree)
-    if not found:
+    if not found or are_objects(tree):
         if not isinstance(tree, (list, tuple)) or len(tree) != size:
             return None
         digests = [int(fingerprint(contents(item))[:15], 16) for item in tree]

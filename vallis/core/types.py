@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vallis.core.losses import Loss
-    from vallis.core.protocols import Measurement, Model, Problem, Training
+    from vallis.core.protocols import Measurement, Model, Problem, Training, Watcher
 
 # ---------------------------------------------------------------------------------------------- data and networks
 
@@ -156,6 +156,7 @@ class StepInfo:
         index: ``(B,)`` which examples it saw (`Batch.index`).
         losses: ``(B,)`` their losses, or None where the training has none.
         correct: ``(B,)`` bool, whether each was classified rightly, or None.
+        task: the name of the task that it learned from; a sequence of tasks is cut where it changes.
         done: training is over, because of `reason`.
     """
 
@@ -164,6 +165,7 @@ class StepInfo:
     index: torch.Tensor | None = None
     losses: torch.Tensor | None = None
     correct: torch.Tensor | None = None
+    task: str = ""
     done: bool = False
     reason: str = ""
 
@@ -289,7 +291,7 @@ class Job:
     problem: Problem
     model: Model
     training: Training
-    measurements: tuple[Measurement, ...] = ()
+    measurements: tuple[Measurement | Watcher, ...] = ()
     seed: int = 0
     snapshots: tuple[int, ...] = ()
     partner: Job | None = None

@@ -122,6 +122,7 @@ class GradientDescent:
         """
         if state.done:
             return StepInfo(step=state.step, loss=math.nan, done=True, reason=state.reason)
+        task = state.task.name
         batch = self._next_batch(state)
         first, outputs = gradients(state, batch)
         loss = float(first)
@@ -140,6 +141,7 @@ class GradientDescent:
             index=batch.index,
             losses=losses,
             correct=right,
+            task=task,
             done=state.done,
             reason=state.reason,
         )

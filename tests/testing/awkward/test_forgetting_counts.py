@@ -66,7 +66,7 @@ def test_its_memory_goes_through_a_checkpoint(stop: int) -> None:
 def test_it_watches_a_real_training() -> None:
     assert isinstance(WATCHER, Watcher)
     training = GradientDescent(learning_rate=1.0, batch_size=12, max_steps=40)
-    job = Job(problem=Blobs(distance=1.0), model=TinyMlp(), training=training, measurements=(WATCHER,))  # type: ignore[arg-type]
+    job = Job(problem=Blobs(distance=1.0), model=TinyMlp(), training=training, measurements=(WATCHER,))
     _, (outcome,) = watch(job)
     assert isinstance(outcome, Result)
     assert 0 < outcome.estimate("forgotten_fraction").value < 1
@@ -75,6 +75,6 @@ def test_it_watches_a_real_training() -> None:
 
 def test_nothing_to_be_right_about() -> None:
     training = GradientDescent(max_steps=2)
-    job = Job(problem=LinearRegression(), model=LinearModel(), training=training, measurements=(WATCHER,))  # type: ignore[arg-type]
+    job = Job(problem=LinearRegression(), model=LinearModel(), training=training, measurements=(WATCHER,))
     _, (outcome,) = watch(job)
     assert isinstance(outcome, NotApplicable)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vallis.core import tree
 from vallis.core.objective import Objective
 from vallis.core.own import coordinates
 from vallis.core.rng import Rng
@@ -65,4 +66,4 @@ def test_it_resumes_bit_for_bit() -> None:
 def test_another_graph_is_other_data() -> None:
     prints = [CyclesAndPaths().build(Rng(seed))[0].splits["train"].fingerprint() for seed in (0, 0, 1)]
     assert prints[0] == prints[1] != prints[2]
-    assert isinstance(ring(3, True).to(torch.device("cpu")), Graph)
+    assert isinstance(tree.to([ring(3, True)], torch.device("cpu"))[0], Graph)

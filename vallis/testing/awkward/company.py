@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch.nn.modules.dropout import _DropoutNd
 
-from vallis.core import tree
 from vallis.core.errors import ModelError, SettingsError
 from vallis.core.own import owned
 from vallis.core.rng import Rng
@@ -90,7 +89,7 @@ class StackedDescent:
         """
         random = any(isinstance(part, _DropoutNd) for part in net.module.modules())
         first = next(iter(tasks[0].splits["train"]))
-        classes = tasks[0].loss.kind == "categorical" and bool(tree.tensors(first.x))
+        classes = tasks[0].loss.kind == "categorical" and isinstance(first.x, torch.Tensor)
         if buffers or random or len(tasks) > 1 or not classes:
             raise ModelError(
                 "one task of classes and a net without buffers or dropout were required, other came: train them alone"

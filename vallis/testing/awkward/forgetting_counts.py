@@ -14,9 +14,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
-from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, StepInfo, Task
+from vallis.core.numbers import quantity
+from vallis.core.types import (
+    Array,
+    Axis,
+    Estimate,
+    Figure,
+    Mark,
+    NotApplicable,
+    Note,
+    Outcome,
+    Result,
+    Source,
+    StepInfo,
+    Task,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +40,15 @@ class ForgettingCounts:
 
     version: ClassVar[int] = 1
     takes: ClassVar[str] = "training"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    sources: ClassVar[tuple[Source, ...]] = (
+        Source(
+            title="An empirical study of example forgetting during deep neural network learning",
+            authors="M. Toneva, A. Sordoni, R. Tachet des Combes, A. Trischler, Y. Bengio, G. Gordon",
+            year=2019,
+        ),
+    )
 
     def begin(self, tasks: tuple[Task, ...]) -> dict[str, Any]:
         index = torch.cat([batch.index for task in tasks for batch in task.splits["train"]]).sort().values
@@ -59,3 +83,21 @@ class ForgettingCounts:
             error = (share * (1 - share) / size) ** 0.5
             values[name] = Estimate(value=share, stderr=error, n=size, method="binomial over examples")
         return Result(values=values)
+
+    def figures(self, result: Result) -> tuple[Figure, ...]:
+        times, examples = np.unique(result.array("counts").data, return_counts=True)
+        figure = Figure(
+            name="forgetting_counts",
+            title="How often examples are forgotten",
+            x=Axis(label="forgetting events"),
+            y=Axis(label="examples"),
+            marks=(Mark(kind="bar", x=times, y=examples.astype(float)),),
+        )
+        return (figure,)
+
+    def reading(self, result: Result) -> str:
+        forgotten, never = (result.estimate(f"{name}_fraction") for name in ("forgotten", "never_learned"))
+        return (
+            f"A share of {quantity(forgotten)} of the training examples was learned and forgotten again at least once; "
+            f"{quantity(never)} was never learned."
+        )

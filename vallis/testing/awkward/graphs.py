@@ -17,19 +17,12 @@ from vallis.core.types import Net, Task
 from vallis.testing.toys.models import as_net
 
 
+@dataclass(frozen=True)
 class Graph:
-    """Nodes 0 to ``num_nodes - 1`` and undirected edges ``(2, E)`` int64, each edge in both directions.
+    """Nodes 0 to ``num_nodes - 1`` and undirected edges ``(2, E)`` int64, each edge in both directions."""
 
-    Not a dataclass: those are trees, and a list of trees of tensors is no list of objects.
-    """
-
-    def __init__(self, num_nodes: int, edges: torch.Tensor) -> None:
-        self.num_nodes = torch.tensor(num_nodes)
-        self.edges = edges
-
-    def to(self, device: torch.device | None = None) -> Graph:
-        """The graph on a device."""
-        return Graph(int(self.num_nodes), self.edges.to(device))
+    num_nodes: int
+    edges: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +65,7 @@ class SumPooling(nn.Module):
 
     def forward(self, graphs: list[Graph]) -> torch.Tensor:
         """B graphs to logits ``(B, 2)``."""
-        sizes = torch.stack([graph.num_nodes for graph in graphs])
+        sizes = torch.tensor([graph.num_nodes for graph in graphs], device=self.message.weight.device)
         starts = sizes.cumsum(0) - sizes
         edges = torch.cat([graph.edges + start for graph, start in zip(graphs, starts, strict=True)], dim=1)
         own = torch.ones(int(sizes.sum()), 1, dtype=self.message.weight.dtype, device=self.message.weight.device)
