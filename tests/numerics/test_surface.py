@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from tests.numerics.solutions import batch_norm, built, classes, held, mlp, random, regression
-from vallis.core.errors import ModelError, UnknownPart
+from vallis.core.errors import ModelError, SettingsError, UnknownPart
 from vallis.core.objective import Objective
+from vallis.core.types import Solution
 from vallis.numerics import surface as module_under_test
 from vallis.numerics.surface import in_eval_mode, surface
 
@@ -93,3 +94,31 @@ def test_only_log_likelihoods_are_in_nats() -> None:
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(UnknownPart, match="train"):
         surface(mlp(), "tset")
+
+
+def test_a_part_of_the_examples_stands_for_the_whole_and_says_so() -> None:
+    x, y = torch.arange(50.0)[:, None], torch.zeros(50, dtype=torch.int64)
+    solution = Solution.of(torch.nn.Linear(1, 2), torch.nn.CrossEntropyLoss(), train=(x, y), batch_size=7)
+    found = surface(solution, max_examples=20)
+    seen = torch.cat([batch.x[:, 0] for batch in found.objective.batches()])
+    assert len(seen) == len(seen.unique()) == 20
+    assert [note.code for note in found.notes] == ["part_of_the_data"]
+    assert "20 of 50" in found.notes[0].text
+    again = torch.cat([batch.x[:, 0] for batch in surface(solution, max_examples=20).objective.batches()])
+    assert torch.equal(seen, again)
+    assert not surface(solution, max_examples=50).notes
+    with pytest.raises(SettingsError):
+        surface(solution, max_examples=0)
+
+
+def test_a_part_of_batches_is_made_of_whole_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [(torch.full((5, 1), float(place)), torch.zeros(5, dtype=torch.int64)) for place in range(10)]
+    for keep in (None, 0):  # kept in memory, and read anew at every pass
+        if keep is not None:
+            monkeypatch.setattr("vallis.core.own_data.KEEP_BYTES", keep)
+        solution = Solution.of(torch.nn.Linear(1, 2), torch.nn.CrossEntropyLoss(), train=batches)
+        objective = surface(solution, max_examples=12).objective
+        places = [batch.x[:, 0].unique().tolist() for batch in objective.batches()]
+        assert len(places) == 3
+        assert all(len(place) == 1 for place in places)
+        assert objective.total_weight == 15

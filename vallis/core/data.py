@@ -14,7 +14,8 @@ import torch
 
 from vallis.core import tree
 from vallis.core.errors import DataChanged, DataError
-from vallis.core.types import Batch
+from vallis.core.rng import Rng
+from vallis.core.types import Batch, Data
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,6 +183,34 @@ def summarise(batches: Iterable[tuple[Any, Any]]) -> Tally:
     for x, y in batches:
         tally.add(x, y)
     return tally
+
+
+def subset(data: Data, num_examples: int, rng: Rng) -> Data:
+    """At least this many examples chosen at random, in the order in which they lie; all when there are no more.
+
+    Of data that come in batches whole batches are chosen, and of a stream those at its beginning.
+    """
+    if num_examples >= len(data):
+        return data
+    if isinstance(data, Arrays):
+        positions = torch.randperm(len(data), generator=rng.torch(), device="cpu")[:num_examples].sort().values
+        chosen = data.take(positions)
+        return replace(data, x=chosen.x, y=chosen.y, index=chosen.index)
+    batches = list(data.kept) if isinstance(data, Batches) else _beginning(data, num_examples)
+    order = torch.randperm(len(batches), generator=rng.torch(), device="cpu").tolist()
+    kept: list[int] = []
+    while order and sum(len(batches[place]) for place in kept) < num_examples:
+        kept.append(order.pop())
+    return Batches(kept=tuple(batches[place] for place in sorted(kept)))
+
+
+def _beginning(data: Data, num_examples: int) -> list[Batch]:
+    found: list[Batch] = []
+    for batch in data:
+        found.append(batch)
+        if sum(len(seen) for seen in found) >= num_examples:
+            break
+    return found
 
 
 def _cut(held: Any, part: slice) -> Any:

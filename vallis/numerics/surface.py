@@ -8,9 +8,11 @@ from typing import Literal
 
 import torch
 
-from vallis.core.errors import DataError, ModelError
+from vallis.core.data import subset
+from vallis.core.errors import DataError, ModelError, SettingsError
 from vallis.core.losses import Loss
 from vallis.core.objective import Objective
+from vallis.core.rng import Rng
 from vallis.core.types import NotApplicable, Note, Solution
 
 Precision = Literal["auto", "float32", "float64"]
@@ -39,7 +41,13 @@ class Surface:
         return NotApplicable(note=Note(code="not_finite", text=text))
 
 
-def surface(solution: Solution, split: str = "train", precision: Precision | None = None) -> Surface:
+def surface(
+    solution: Solution,
+    split: str = "train",
+    precision: Precision | None = None,
+    max_examples: int | None = None,
+    rng: Rng | None = None,
+) -> Surface:
     """The loss of a solution over a split.
 
     Args:
@@ -47,28 +55,45 @@ def surface(solution: Solution, split: str = "train", precision: Precision | Non
         split: over which examples.
         precision: None computes in the model's own type, half precision raised to float32. "auto" takes float64 where
             that is cheap and the network can.
+        max_examples: of a larger split a random part of this size stands for the whole, and a note says so.
+        rng: chooses the part.
 
     Raises:
         UnknownPart: there is no such split.
+        SettingsError: not even one example is allowed.
         ModelError: the network cannot compute in the precision that was asked for.
     """
-    ready = in_eval_mode(solution)
-    if precision is None:
-        return Surface(objective=Objective(ready, split))
-    if precision == "auto" and solution.num_parameters > CHEAP_SIZE:
-        return Surface(objective=Objective(ready, split))
+    ready, notes = _in_part(in_eval_mode(solution), split, max_examples, rng or Rng())
+    if precision is None or (precision == "auto" and solution.num_parameters > CHEAP_SIZE):
+        return Surface(objective=Objective(ready, split), notes=notes)
     wanted = torch.float32 if precision == "float32" else torch.float64
     objective = Objective(ready, split, wanted)
     trouble = _trouble(objective)
     if trouble is None:
-        return Surface(objective=objective)
+        return Surface(objective=objective, notes=notes)
     if precision != "auto":
         raise ModelError(
             f"a network that computes in {precision} was required, it raised {type(trouble).__name__}: "
             f'{str(trouble).partition(chr(10))[0]}; use precision="auto"'
         ) from trouble
     text = "The network cannot compute in float64, so its own floating type was used and small numbers are less sure."
-    return Surface(objective=Objective(ready, split), notes=(Note(code="own_precision", text=text),))
+    return Surface(objective=Objective(ready, split), notes=(*notes, Note(code="own_precision", text=text)))
+
+
+def _in_part(solution: Solution, split: str, max_examples: int | None, rng: Rng) -> tuple[Solution, tuple[Note, ...]]:
+    """The solution with a random part of a split that is larger than allowed, and the note that says so."""
+    if max_examples is not None and max_examples < 1:
+        raise SettingsError(f"at least one example was required, max_examples={max_examples} came: raise it")
+    task = solution.task
+    if max_examples is None or split not in task.splits or len(task.splits[split]) <= max_examples:
+        return solution, ()
+    part = subset(task.splits[split], max_examples, rng.child("examples", split))
+    text = (
+        f"Measured on {len(part):,} of {len(task.splits[split]):,} examples, chosen at random: the surface of a part "
+        "is rougher than that of the whole (max_examples sets how many)."
+    )
+    splits = {**task.splits, split: part}
+    return replace(solution, tasks=(replace(task, splits=splits),)), (Note(code="part_of_the_data", text=text),)
 
 
 def in_eval_mode(solution: Solution) -> Solution:

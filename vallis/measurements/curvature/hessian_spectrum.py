@@ -39,6 +39,7 @@ class HessianSpectrum:
 
     Attributes:
         split: over which examples the loss is taken.
+        max_examples: of more examples a random part of this size is taken; None takes all.
         num_top: how many of the largest eigenvalues.
         num_bottom: how many of the smallest.
         tolerance: residuals may be this large, relative to the largest magnitude of an eigenvalue.
@@ -55,7 +56,7 @@ class HessianSpectrum:
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {},
+        "quick": {"max_examples": 10_000},
         "full": {"num_top": 30, "num_bottom": 5, "tolerance": 1e-4},
     }
     sources: ClassVar[tuple[Source, ...]] = (
@@ -74,6 +75,7 @@ class HessianSpectrum:
     )
 
     split: str = "train"
+    max_examples: int | None = None
     num_top: int = 10
     num_bottom: int = 3
     tolerance: float = 1e-3
@@ -96,7 +98,7 @@ class HessianSpectrum:
         return cls(num_top=2, num_bottom=1, tolerance=1e-2, max_products=60, search=0, num_probes=0)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = surface(subject, self.split, self.precision)
+        ground = surface(subject, self.split, self.precision, self.max_examples, rng)
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged

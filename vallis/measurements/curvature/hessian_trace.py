@@ -32,6 +32,7 @@ class HessianTrace:
 
     Attributes:
         split: over which examples the loss is taken.
+        max_examples: of more examples a random part of this size is taken; None takes all.
         num_probes: how many random vectors; the error bar falls with the root of their number.
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
@@ -40,7 +41,10 @@ class HessianTrace:
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
-    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "full": {"num_probes": 100}}
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "quick": {"max_examples": 10_000},
+        "full": {"num_probes": 100},
+    }
     sources: ClassVar[tuple[Source, ...]] = (
         Source(
             title="A stochastic estimator of the trace of the influence matrix for Laplacian smoothing splines",
@@ -56,6 +60,7 @@ class HessianTrace:
     )
 
     split: str = "train"
+    max_examples: int | None = None
     num_probes: int = 32
     precision: Precision = "auto"
 
@@ -69,7 +74,7 @@ class HessianTrace:
         return cls(num_probes=4)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = surface(subject, self.split, self.precision)
+        ground = surface(subject, self.split, self.precision, self.max_examples, rng)
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged

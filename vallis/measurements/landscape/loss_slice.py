@@ -36,6 +36,7 @@ class LossSlice:
 
     Attributes:
         split: over which examples the loss is taken.
+        max_examples: of more examples a random part of this size is taken; None takes all.
         span: how far to go in each direction, relative to the norms of the filters.
         num_points: on each line; odd, so that the centre is one of them.
         num_points_plane: on each side of the plane; odd.
@@ -48,7 +49,7 @@ class LossSlice:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {},
+        "quick": {"max_examples": 10_000},
         "full": {"num_points": 101, "num_points_plane": 51},
     }
     sources: ClassVar[tuple[Source, ...]] = (
@@ -61,6 +62,7 @@ class LossSlice:
     )
 
     split: str = "train"
+    max_examples: int | None = None
     span: float = 1.0
     num_points: int = 51
     num_points_plane: int = 25
@@ -80,7 +82,7 @@ class LossSlice:
         return cls(num_points=5, num_points_plane=3)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = surface(subject, self.split)
+        ground = surface(subject, self.split, max_examples=self.max_examples, rng=rng)
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged
@@ -98,7 +100,7 @@ class LossSlice:
         axes = {"second_step": grid, "first_step": grid}
         values["losses_plane"] = Array(data=flat, dims=("second_step", "first_step"), unit=ground.unit, coords=axes)
         radii, notes = self._radii(steps, lines, ground.unit)
-        return Result(values=values | radii, notes=(*notes, *_gaps([*lines.values(), flat])))
+        return Result(values=values | radii, notes=(*ground.notes, *notes, *_gaps([*lines.values(), flat])))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         unit, flat = result.estimate("centre_loss").unit, result.array("losses_plane")
