@@ -56,7 +56,7 @@ class HessianSpectrum:
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"max_examples": 10_000},
+        "quick": {"max_examples": 5000},
         "full": {"num_top": 30, "num_bottom": 5, "tolerance": 1e-4},
     }
     sources: ClassVar[tuple[Source, ...]] = (

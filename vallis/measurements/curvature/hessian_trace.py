@@ -42,7 +42,7 @@ class HessianTrace:
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"max_examples": 10_000},
+        "quick": {"max_examples": 5000},
         "full": {"num_probes": 100},
     }
     sources: ClassVar[tuple[Source, ...]] = (

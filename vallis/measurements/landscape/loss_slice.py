@@ -49,7 +49,7 @@ class LossSlice:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"max_examples": 10_000},
+        "quick": {"max_examples": 2000},
         "full": {"num_points": 101, "num_points_plane": 51},
     }
     sources: ClassVar[tuple[Source, ...]] = (
