@@ -3,9 +3,13 @@
 PYTHON ?= python3
 JOBS   ?= 2
 OUT    ?= out
+# Which benchmarks (all if empty), and after how many seconds they are stopped; finished ones keep their results.
+ONLY   ?=
+BENCH_SECONDS ?= 3600
 
 BIN   := .venv/bin
 PIP   := $(BIN)/pip --disable-pip-version-check
+PIP_BENCH := .venv-bench/bin/pip --disable-pip-version-check
 # One thread a worker: with more, the pytest workers fight over the cores and every number takes longer.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
@@ -48,14 +52,21 @@ format: .venv/.installed ## Let ruff sort the imports and format the code
 slow: .venv/.installed ## Run the tests that take long
 	$(ONE_THREAD) $(BIN)/pytest -m slow
 
-bench: .venv/.installed ## Run the benchmarks of benchmarks/
-	@if [ -d benchmarks ]; then $(BIN)/pytest benchmarks -o python_files='bench_*.py' -o timeout=0; \
-	else echo "There is no benchmarks/ folder yet, so there is nothing to time."; fi
+# Beside the peers, Vallis runs in one process and on one torch. --no-deps: see benchmarks/peers.txt.
+.venv-bench/.installed: pyproject.toml constraints.txt benchmarks/peers.txt
+	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	$(PIP_BENCH) install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP_BENCH) install --quiet -c constraints.txt -e '.[bench]'
+	$(PIP_BENCH) install --quiet -c constraints.txt --no-deps -r benchmarks/peers.txt
+	@touch $@
+
+bench: .venv-bench/.installed ## Time Vallis against its peers, in an environment of their own (make bench ONLY=E1,E5)
+	$(ONE_THREAD) timeout $(BENCH_SECONDS) .venv-bench/bin/python -m benchmarks --only "$(ONLY)"
 
 docs: .venv/.installed ## Build the documentation, strictly, into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -n -b html docs docs/_build/html
 	@echo "The documentation is at docs/_build/html/index.html"
 
-clean: ## Remove reports, builds and caches (.venv stays)
+clean: ## Remove reports, builds and caches (the environments stay)
 	rm -rf out build dist docs/_build docs/parts docs/modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./.venv -o -path ./.venv-bench \) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,7 +1,8 @@
 """Vallis looks at a trained network and at the ground it stands on.
 
 ``vallis.examine(module, loss, train=..., test=...)`` measures your own network and writes a report;
-``vallis.measure(solution, "hessian_spectrum")`` asks one question; every part is importable alone.
+``vallis.measure(solution, "hessian_spectrum")`` asks one question; every part is importable alone:
+``eigenpairs(Hessian.of(module, loss, data), largest=5, rng=Rng(0))``.
 
 Importing this package is cheap: torch is imported when a name is first used.
 """
@@ -16,20 +17,56 @@ if TYPE_CHECKING:
     from vallis.core.errors import VallisError as VallisError
     from vallis.core.rng import Rng as Rng
     from vallis.core.types import Solution as Solution
+    from vallis.numerics.at import objective_of as objective_of
+    from vallis.numerics.curvature import GaussNewton as GaussNewton
+    from vallis.numerics.curvature import Hessian as Hessian
+    from vallis.numerics.distributed import DataParallel as DataParallel
+    from vallis.numerics.fisher import EmpiricalFisher as EmpiricalFisher
+    from vallis.numerics.fisher import Fisher as Fisher
+    from vallis.numerics.fisher import SampledFisher as SampledFisher
+    from vallis.numerics.lanczos import eigenpairs as eigenpairs
+    from vallis.numerics.residual import Residual as Residual
     from vallis.report.examine import examine as examine
     from vallis.run.measure import measure as measure
     from vallis.run.train import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Rng", "Solution", "VallisError", "__version__", "examine", "load", "measure", "train"]
+__all__ = [
+    "DataParallel",
+    "EmpiricalFisher",
+    "Fisher",
+    "GaussNewton",
+    "Hessian",
+    "Residual",
+    "Rng",
+    "SampledFisher",
+    "Solution",
+    "VallisError",
+    "__version__",
+    "eigenpairs",
+    "examine",
+    "load",
+    "measure",
+    "objective_of",
+    "train",
+]
 
 _HOMES = {
+    "DataParallel": "vallis.numerics.distributed",
+    "EmpiricalFisher": "vallis.numerics.fisher",
+    "Fisher": "vallis.numerics.fisher",
+    "GaussNewton": "vallis.numerics.curvature",
+    "Hessian": "vallis.numerics.curvature",
+    "Residual": "vallis.numerics.residual",
     "Rng": "vallis.core.rng",
+    "SampledFisher": "vallis.numerics.fisher",
     "Solution": "vallis.core.types",
     "VallisError": "vallis.core.errors",
+    "eigenpairs": "vallis.numerics.lanczos",
     "examine": "vallis.report.examine",
     "load": "vallis.core.catalog",
     "measure": "vallis.run.measure",
+    "objective_of": "vallis.numerics.at",
     "train": "vallis.run.train",
 }
 

@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import re
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def declared(part: type[Any]) -> str:
     for name in DECLARED:
         value = getattr(part, name, None)
         words = sorted(map(str, value)) if isinstance(value, frozenset | tuple) else [str(value)]
+        if name == "invariances" and isinstance(value, Mapping):
+            words = [f"{key}: {' and '.join(sorted(names)) or 'nothing'}" for key, names in value.items()]
         if value is not None:
             lines.append(f"`{name}`\n: {', '.join(words) or 'nothing'}")
     return "\n\n".join(["## Declared", *lines]) if lines else ""

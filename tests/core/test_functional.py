@@ -233,3 +233,29 @@ def test_the_camera_of_these_tests_sees_what_moves() -> None:
     for touch in (lambda: torch.rand(1), lambda: np.random.rand(), random.random):  # noqa: NPY002
         with pytest.raises(AssertionError, match="global state"), untouched():
             touch()
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("normalise", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
+def test_the_second_derivative_of_weight_normalisation_is_right(normalise: Any) -> None:
+    """That of torch's own operation is not, so differences of gradients are the oracle."""
+    with preserving_global_state():
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), normalise(nn.Linear(3, 2))).double().eval()
+    x = torch.linspace(-1, 1, 10, dtype=torch.float64).view(5, 2)
+    names = [name for name, _ in module.named_parameters()]
+    shapes = [value.shape for value in module.parameters()]
+    at = torch.cat([value.detach().reshape(-1) for value in module.parameters()])
+
+    def loss(point: torch.Tensor) -> torch.Tensor:
+        parts = point.split([shape.numel() for shape in shapes])
+        params = {name: part.view(shape) for name, part, shape in zip(names, parts, shapes, strict=True)}
+        return (call(module, params, {}, x) ** 2).sum().sin()
+
+    def gradient(point: torch.Tensor) -> torch.Tensor:
+        point = point.clone().requires_grad_()
+        return torch.autograd.grad(loss(point), point)[0]
+
+    steps = 1e-6 * torch.eye(len(at), dtype=torch.float64)
+    differences = torch.stack([(gradient(at + step) - gradient(at - step)) / 2e-6 for step in steps])
+    torch.testing.assert_close(torch.autograd.functional.hessian(loss, at), differences, rtol=1e-6, atol=1e-7)

@@ -20,7 +20,8 @@ OF_KIND = {
 
 def members(protocol: Any) -> list[str]:
     methods = [name for name, _ in inspect.getmembers(protocol, inspect.isfunction) if not name.startswith("_")]
-    return sorted({*protocol.__annotations__, *methods})
+    properties = [name for name, _ in inspect.getmembers(protocol, lambda item: isinstance(item, property))]
+    return sorted({*protocol.__annotations__, *methods, *properties})
 
 
 def made(protocol: Any, without: str | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from tests.numerics.solutions import AWKWARD, Routed, batch_norm, built, classes, held, mlp, one_example, random, tied
+from tests.numerics.solutions import (
+    AWKWARD,
+    NUM_EXAMPLES,
+    Routed,
+    batch_norm,
+    built,
+    classes,
+    held,
+    mlp,
+    one_example,
+    random,
+    tied,
+)
 from vallis.core import tree
 from vallis.core.errors import LossError, UnknownPart
 from vallis.core.functional import arguments, twice_differentiable
@@ -214,3 +227,17 @@ def test_one_example_and_one_parameter() -> None:
     solution = held(module, x, 3 * x, loss=SquaredError())
     expected = (2 * x**2).mean().reshape(1, 1)
     torch.testing.assert_close(Hessian(Objective(solution)).dense(), expected)
+
+
+def test_the_plain_door_takes_a_module_in_training() -> None:
+    module = nn.Sequential(nn.Linear(2, 4), nn.Dropout(0.5), nn.Tanh(), nn.Linear(4, 3)).train()
+    x, y = random(NUM_EXAMPLES, 2), classes(NUM_EXAMPLES)
+    batches = [(x[:5], y[:5]), (x[5:], y[5:])]
+    exact = dense_hessian(held(copy.deepcopy(module), x, y))
+    for made in (
+        Hessian.of(module, nn.CrossEntropyLoss(), batches, dtype=torch.float64),
+        Hessian.of(held(copy.deepcopy(module), x, y), dtype=torch.float64),
+    ):
+        torch.testing.assert_close(made.dense(), exact, rtol=1e-9, atol=1e-10)
+    assert module.training
+    assert Hessian.of(module, nn.CrossEntropyLoss(), batches, only=["3"]).size == 15

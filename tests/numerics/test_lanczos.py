@@ -62,7 +62,7 @@ def test_the_ends_of_the_spectrum(largest: int, smallest: int, dtype: torch.dtyp
 def test_restarts_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for a few vectors only, the same pairs come out, after more products."""
     free = eigenpairs(Dense(MATRIX), largest=4, smallest=2, rng=RNG, tolerance=1e-9)
-    monkeypatch.setattr("vallis.numerics.lanczos._capacity", lambda operator, wanted: wanted + 6)
+    monkeypatch.setattr("vallis.numerics.hunt.capacity", lambda operator, wanted: wanted + 6)
     tight = eigenpairs(Dense(MATRIX), largest=4, smallest=2, rng=RNG, tolerance=1e-9, max_products=2000)
     assert tight.converged
     assert tight.num_products > free.num_products
@@ -101,7 +101,7 @@ def test_a_search_finds_the_copies_of_a_multiple_eigenvalue(copies: int) -> None
     values = decaying()
     values[1:copies] = values[0]
     matrix = rotated(values)
-    blind = eigenpairs(Dense(matrix), largest=4, rng=RNG, tolerance=1e-6)
+    blind = eigenpairs(Dense(matrix), largest=4, rng=RNG, tolerance=1e-6, search=0)
     assert blind.converged
     assert np.sum(blind.largest.values > 9.9) < copies  # converged, and yet not the four largest
     found = eigenpairs(Dense(matrix), largest=4, rng=RNG, tolerance=1e-6, search=8)
@@ -215,7 +215,7 @@ def test_a_networks_eigenvalues_by_lanczos(batch_size: int) -> None:
     [{"largest": 0}, {"largest": -1}, {"largest": 1, "max_products": 0}, {"largest": 1, "tolerance": 0.0}],
 )
 def test_impossible_wishes_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(SettingsError, match="at least one eigenvalue"):
+    with pytest.raises(SettingsError, match="were required"):
         eigenpairs(Dense(MATRIX), rng=RNG, **wrong)  # type: ignore[arg-type]
 
 
@@ -232,3 +232,65 @@ def test_products_with_nan_are_refused(size: int) -> None:
 
     with pytest.raises(UsageError, match="finite products"):
         eigenpairs(Broken(size, torch.float64, torch.device("cpu")), largest=1, rng=RNG)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_by_magnitude_both_ends_come_as_they_lie(dtype: torch.dtype) -> None:
+    found = eigenpairs(Dense(-MATRIX.to(dtype)), magnitude=12, rng=RNG, tolerance=1e-5)
+    order = np.argsort(-np.abs(TRUTH))[:12]
+    expected = np.sort(-TRUTH[order])
+    assert found.converged
+    np.testing.assert_allclose(found.smallest.values, expected[expected < 0], rtol=1e-4)
+    np.testing.assert_allclose(found.largest.values, expected[expected > 0][::-1], rtol=1e-4)
+    must_be_certified(-MATRIX, found.smallest, 1e-5)
+
+
+def test_a_start_near_the_eigenvectors_saves_products() -> None:
+    cold = eigenpairs(Dense(MATRIX), largest=5, rng=RNG, tolerance=1e-4)
+    noise = torch.randn(P, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / P**0.5
+    warm = eigenpairs(Dense(MATRIX), largest=5, rng=RNG, tolerance=1e-4, start=cold.largest.vectors + 1e-3 * noise)
+    assert warm.converged
+    assert warm.num_products < 0.8 * cold.num_products
+    np.testing.assert_allclose(warm.largest.values, TRUTH[::-1][:5], rtol=1e-4)
+    must_be_certified(MATRIX, warm.largest, 1e-4)
+
+
+def test_a_start_that_is_wrong_costs_products_and_no_correctness() -> None:
+    away = torch.linalg.eigh(MATRIX).eigenvectors[:, 100:105]
+    found = eigenpairs(Dense(MATRIX), largest=3, rng=RNG, tolerance=1e-6, start=away + 1e-6)
+    assert found.converged
+    np.testing.assert_allclose(found.largest.values, TRUTH[::-1][:3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(P,), (P - 1, 2), (P, 0)])
+def test_starts_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UsageError, match="start directions of shape"):
+        eigenpairs(Dense(MATRIX), largest=1, rng=RNG, start=torch.ones(shape))
+
+
+def test_a_pair_that_hides_a_neighbour_is_not_taken_for_converged() -> None:
+    """Forty values of a slow decay: residuals that are small beside the first say little of the last."""
+    values = torch.cat([40 * 0.5 ** torch.arange(6.0), torch.linspace(0.5, 0.3, 60), torch.zeros(P - 66)]).double()
+    truth = np.sort(values.numpy())[::-1][:30]
+    for seed in range(5):
+        found = eigenpairs(Dense(rotated(values)), largest=30, rng=Rng(seed), tolerance=1e-3)
+        assert found.converged
+        np.testing.assert_allclose(found.largest.values, truth, rtol=5e-3)
+
+
+def test_a_matrix_that_is_not_symmetric_after_all_is_found_out() -> None:
+    """Such as a Hessian with a layer whose second derivative is wrong."""
+    matrix = MATRIX.clone()
+    matrix[:, 7] *= 1.5
+    operator = Dense(matrix)
+    operator.is_symmetric = True
+    with pytest.raises(UsageError, match="u @ A v and v @ A u differ"):
+        eigenpairs(operator, largest=5, rng=RNG, tolerance=1e-8)
+
+
+@pytest.mark.parametrize(
+    "start", [torch.zeros(P, 1), torch.full((P, 1), torch.nan), torch.eye(P)[:, :1] * torch.tensor([1.0, -1.0])]
+)
+def test_starts_that_point_nowhere_are_refused(start: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match="whose sum is finite and not zero"):
+        eigenpairs(Dense(MATRIX), largest=1, rng=RNG, start=start)

@@ -1,4 +1,4 @@
-"""The dense way to a spectrum, and how pairs are taken from it."""
+"""How pairs are taken from rising ones, and what is no number."""
 
 from __future__ import annotations
 
@@ -7,47 +7,38 @@ import pytest
 import torch
 
 from vallis.core.errors import UsageError
-from vallis.numerics.operators import Dense
-from vallis.numerics.spectra import dense_spectrum
+from vallis.numerics.spectra import Eigenpairs, lower, must_be_finite, upper
 
-VALUES = torch.tensor([-2.0, -2.0, 0.0, 1.0, 5.0, 5.0, 5.0], dtype=torch.float64)
+RISING = Eigenpairs(
+    values=np.array([1.0, 2.0, 3.0]),
+    vectors=torch.eye(3, dtype=torch.float64),
+    residuals=np.array([0.1, 0.2, 0.3]),
+    converged=np.array([True, False, True]),
+)
 
 
 def rotated(values: torch.Tensor) -> torch.Tensor:
+    """A symmetric matrix with these eigenvalues."""
     drawn = torch.randn(len(values), len(values), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     axes, _ = torch.linalg.qr(drawn)
     return axes * values @ axes.T
 
 
-def test_both_ends_with_multiplicities() -> None:
-    matrix = rotated(VALUES)
-    found = dense_spectrum(Dense(matrix), 4, 3)
-    np.testing.assert_allclose(found.largest.values, [5, 5, 5, 1], atol=1e-12)
-    np.testing.assert_allclose(found.smallest.values, [-2, -2, 0], atol=1e-12)
-    for pairs in (found.largest, found.smallest):
-        torch.testing.assert_close(matrix @ pairs.vectors, pairs.vectors * torch.from_numpy(pairs.values.copy()))
-        torch.testing.assert_close(pairs.vectors.T @ pairs.vectors, torch.eye(len(pairs), dtype=torch.float64))
-        assert pairs.residuals.max() < 1e-12
-    assert (found.stop, found.num_products, found.converged) == ("dense", 7, True)
-    assert found.scale == pytest.approx(5.0)
+def test_the_upper_pairs_fall() -> None:
+    taken = upper(RISING, 2)
+    assert (taken.values.tolist(), taken.residuals.tolist()) == ([3.0, 2.0], [0.3, 0.2])
+    assert taken.converged.tolist() == [True, False]
+    torch.testing.assert_close(taken.vectors, torch.eye(3, dtype=torch.float64)[:, [2, 1]])
 
 
-def test_no_pairs_of_one_end() -> None:
-    found = dense_spectrum(Dense(rotated(VALUES)), 0, 7)
-    assert len(found.largest) == 0
-    np.testing.assert_allclose(found.smallest.values, VALUES, atol=1e-12)
+def test_the_lower_pairs_rise() -> None:
+    taken = lower(RISING, 2)
+    assert taken.values.tolist() == [1.0, 2.0]
+    assert len(lower(RISING, 0)) == 0
 
 
-def test_residuals_tell_of_what_is_wrong_with_the_products() -> None:
-    """Of products that are not quite symmetric the residual is the distance to an eigenpair, not zero."""
-    matrix = rotated(VALUES)
-    matrix[0, 1] += 1e-3
-    operator = Dense(matrix)
-    assert 1e-5 < dense_spectrum(operator, 7, 0).largest.residuals.max() < 2e-3
-
-
-def test_nan_is_refused() -> None:
-    matrix = rotated(VALUES)
-    matrix[2, 2] = torch.nan
+@pytest.mark.parametrize("size", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_refused(size: float) -> None:
     with pytest.raises(UsageError, match="finite products were required"):
-        dense_spectrum(Dense(matrix), 1, 1)
+        must_be_finite(size)
+    must_be_finite(1.0)

@@ -16,7 +16,7 @@ from vallis.core.rng import Rng
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.operators import Dense
-from vallis.numerics.trace import t_quantile, trace
+from vallis.numerics.trace import Method, trace
 from vallis.testing.oracles import dense_hessian
 
 RNG = Rng(0).child("trace")
@@ -114,6 +114,51 @@ def test_impossible_wishes_and_nan_are_refused() -> None:
             trace(operator, num_probes=2, rng=RNG)
 
 
-def test_the_quantile_is_students() -> None:
-    assert t_quantile(0.975, 9) == pytest.approx(stats.t.ppf(0.975, 9))
+@pytest.mark.parametrize("method", ["auto", "hutchinson", "krylov", "hutch++", "xtrace", "xnystrace"])
+def test_every_method_spends_what_it_was_given(method: Method) -> None:
+    operator = Dense(MATRIX @ MATRIX)
+    found = trace(operator, num_probes=40, rng=RNG, method=method)
+    assert (found.num_products, operator.num_products) == (40, 40)
+    assert found.method == ("krylov" if method == "auto" else method)
+    assert found.stderr is not None
+    assert found.value == pytest.approx(float((MATRIX**2).sum()), abs=4 * found.stderr + 1e-6)
+    assert found.value == pytest.approx(found.samples.mean())
+
+
+def test_auto_has_no_sketch_where_there_is_no_room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trace(Dense(MATRIX), num_probes=17, rng=RNG, method="auto").method == "hutchinson"
+    assert trace(Dense(MATRIX), num_probes=18, rng=RNG, method="auto").method == "krylov"
+    monkeypatch.setattr("vallis.numerics.trace._SKETCH_BYTES", 40 * P * 8 - 1)
+    assert trace(Dense(MATRIX), num_probes=40, rng=RNG, method="auto").method == "hutchinson"
+
+
+@pytest.mark.parametrize("method", ["hutchinson", "krylov", "hutch++", "xtrace"])
+def test_known_pairs_may_be_rough_for_every_method(method: Method) -> None:
+    rough = eigenpairs(Dense(MATRIX), largest=4, rng=RNG, max_products=6)
+    assert not rough.converged
+    values = [
+        trace(Dense(MATRIX), num_probes=24, rng=RNG.child(seed), known=rough.largest, method=method).value
+        for seed in range(100)
+    ]
+    assert np.mean(values) == pytest.approx(TRUE, abs=4 * stats.sem(values))
+
+
+def test_what_a_method_cannot_do_is_refused() -> None:
+    with pytest.raises(SettingsError, match="a method among auto"):
+        trace(Dense(MATRIX), num_probes=20, rng=RNG, method="guess")  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="between 6 and 400"):
+        trace(Dense(MATRIX), num_probes=5, rng=RNG, method="krylov")
+    with pytest.raises(SettingsError, match="between 6 and 400"):
+        trace(Dense(MATRIX), num_probes=401, rng=RNG, method="xtrace")
+    with pytest.raises(UsageError, match="symmetric"):
+        trace(Dense(torch.triu(torch.ones(300, 300))), num_probes=20, rng=RNG, method="xtrace")
+
+
+def test_the_toy_is_large_enough() -> None:
     assert P > 256  # or the tests above would all have been exact
+
+
+def test_more_products_than_parameters_are_summed_up_exactly() -> None:
+    found = trace(Dense(rotated(torch.arange(300.0).double())), num_probes=1000, rng=Rng(0), method="auto")
+    assert (found.stderr, found.num_products) == (0.0, 300)
+    assert found.value == pytest.approx(299 * 300 / 2)

@@ -71,8 +71,10 @@ def write_idx() -> Callable[..., Content]:
             content[f"y_{split}"] = np.arange(number, dtype=np.uint8) % 10
             for key, kind in (("x", "images-idx3"), ("y", "labels-idx1")):
                 data = idx_bytes(content[f"{key}_{split}"])
+                if zipped:
+                    data = gzip.compress(data, mtime=0)
                 name = f"{stem}-{kind.replace('-', '.') if dotted else kind}-ubyte"
-                (folder_ / f"{name}{'.gz' if zipped else ''}").write_bytes(gzip.compress(data) if zipped else data)
+                (folder_ / f"{name}{'.gz' if zipped else ''}").write_bytes(data)
         return content
 
     return write

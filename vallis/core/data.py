@@ -204,6 +204,23 @@ def subset(data: Data, num_examples: int, rng: Rng) -> Data:
     return Batches(kept=tuple(batches[place] for place in sorted(kept)))
 
 
+def chosen(data: Data, marks: torch.Tensor) -> Data | None:
+    """The marked examples ``(N,)`` in the batches in which they come; None of a stream, which cannot be held."""
+    if isinstance(data, Arrays):
+        found = data.take(marks.nonzero().reshape(-1))
+        return replace(data, x=found.x, y=found.y, index=found.index)
+    if not isinstance(data, Batches):
+        return None
+    parts = marks.split([len(batch) for batch in data.kept])
+    kept = [(batch, part.nonzero().reshape(-1)) for batch, part in zip(data.kept, parts, strict=True)]
+    taken = [
+        Batch(x=tree.take(batch.x, rows), y=tree.take(batch.y, rows), index=batch.index[rows])
+        for batch, rows in kept
+        if len(rows)
+    ]
+    return Batches(kept=tuple(taken))
+
+
 def _beginning(data: Data, num_examples: int) -> list[Batch]:
     found: list[Batch] = []
     for batch in data:

@@ -7,12 +7,13 @@ differently), with the caller's global state put back afterwards.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 
 def call(module: torch.nn.Module, params: Mapping[str, Any], buffers: Mapping[str, Any], x: Any) -> Any:
@@ -53,6 +54,8 @@ def twice_differentiable(module: torch.nn.Module) -> Iterator[None]:
         if any(isinstance(part, torch.nn.RNNBase) for part in module.modules()):
             # cuDNN's recurrent kernels cannot be differentiated twice, nor at all in eval mode.
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        if any(_normalises_weights(part) for part in module.modules()):
+            stack.enter_context(_OwnWeightNorm())
         yield
 
 
@@ -106,3 +109,28 @@ def _binds(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any
     except TypeError:
         return False
     return True
+
+
+class _OwnWeightNorm(TorchFunctionMode):
+    """Weight normalisation from plain operations: the second derivative of torch's fused one is wrong, not missing."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is torch._weight_norm:
+            return _weight_norm(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _weight_norm(v: torch.Tensor, g: torch.Tensor, dim: int = 0) -> torch.Tensor:
+    return v * (g / torch.norm_except_dim(v, 2, dim))
+
+
+def _normalises_weights(part: torch.nn.Module) -> bool:
+    """Whether this is the parametrisation `weight_norm`, or a module under the older hook of that name."""
+    hooks = part._forward_pre_hooks.values()
+    return any(type(held).__name__.lstrip("_") == "WeightNorm" for held in (part, *hooks))

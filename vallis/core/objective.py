@@ -6,6 +6,7 @@ depend on how the examples were batched.
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,7 +91,13 @@ class Objective:
             self.origin = tuple(self._own(value).detach() for value in solution.params.values())
             self.buffers = {name: self._own(value).detach() for name, value in solution.buffers.items()}
         self.num_parameters = sum(value.numel() for value in self.origin)
-        self._total_weight: float | None = None
+        self._counted: float | None = None
+
+    def over(self, data: Data) -> Objective:
+        """The same network and loss over other data."""
+        other = copy.copy(self)
+        other.data, other._counted = data, None
+        return other
 
     def batches(self) -> Iterator[Batch]:
         """One pass over the split, on the device and in the dtype of the objective."""
@@ -115,11 +122,16 @@ class Objective:
         Raises:
             DataError: none counts.
         """
-        if self._total_weight is None:
-            self._total_weight = float(sum(self.loss.weight(batch.y) for batch in self.data))
-            if not self._total_weight > 0:
-                raise DataError("at least one counted target was required, none came: check weight= or ignore_index")
-        return self._total_weight
+        if not self.counted > 0:
+            raise DataError("at least one counted target was required, none came: check weight= or ignore_index")
+        return self.counted
+
+    @property
+    def counted(self) -> float:
+        """How many units count; 0 where none does."""
+        if self._counted is None:
+            self._counted = float(sum(self.loss.weight(batch.y) for batch in self.data))
+        return self._counted
 
     def outputs_at(self, point: Point, batch: Batch) -> Any:
         """What the network returns for a batch at this point."""

@@ -214,7 +214,7 @@ def adapt(loss: Any, count: Callable[[Any], Any] | int | None = None, pick: Call
         raise LossError(
             f"a loss (outputs, targets) -> mean was required, a {type(loss).__name__} came: give a function"
         )
-    reduction = _keyword(loss, "reduction", "mean")
+    reduction = keyword_of(loss, "reduction", "mean")
     if reduction not in ("mean", "batchmean"):
         raise LossError(
             f"a mean over the batch was required, a loss with reduction={reduction!r} came: use reduction='mean'"
@@ -225,7 +225,7 @@ def adapt(loss: Any, count: Callable[[Any], Any] | int | None = None, pick: Call
     known = _known(loss) if count is None else None
     if known is not None:
         return Picked(loss=known, pick=pick)
-    torch_made = isinstance(loss, nn.modules.loss._Loss) or _function(loss) in vars(F).values()
+    torch_made = isinstance(loss, nn.modules.loss._Loss) or function_of(loss) in vars(F).values()
     return OwnLoss(
         function=_kept(loss),
         count=count or _count_of(loss),
@@ -245,24 +245,24 @@ def shapes(held: Any) -> str:
 
 
 def _known(loss: Any) -> Loss | None:
-    if _keyword(loss, "weight", None) is not None or _keyword(loss, "pos_weight", None) is not None:
+    if keyword_of(loss, "weight", None) is not None or keyword_of(loss, "pos_weight", None) is not None:
         return None
-    if isinstance(loss, nn.CrossEntropyLoss) or _function(loss) is F.cross_entropy:
+    if isinstance(loss, nn.CrossEntropyLoss) or function_of(loss) is F.cross_entropy:
         return CrossEntropy(
-            label_smoothing=float(_keyword(loss, "label_smoothing", 0.0)),
-            ignore_index=int(_keyword(loss, "ignore_index", -100)),
+            label_smoothing=float(keyword_of(loss, "label_smoothing", 0.0)),
+            ignore_index=int(keyword_of(loss, "ignore_index", -100)),
         )
-    if isinstance(loss, nn.MSELoss) or _function(loss) is F.mse_loss:
+    if isinstance(loss, nn.MSELoss) or function_of(loss) is F.mse_loss:
         return SquaredError()
-    if isinstance(loss, nn.BCEWithLogitsLoss) or _function(loss) is F.binary_cross_entropy_with_logits:
+    if isinstance(loss, nn.BCEWithLogitsLoss) or function_of(loss) is F.binary_cross_entropy_with_logits:
         return BinaryCrossEntropy()
     return None
 
 
 def _count_of(loss: Any) -> Callable[[Any], Any] | None:
     """What the remaining losses of torch take their mean over."""
-    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or _function(loss) in (F.cross_entropy, F.nll_loss):
-        ignored, weights = int(_keyword(loss, "ignore_index", -100)), _keyword(loss, "weight", None)
+    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or function_of(loss) in (F.cross_entropy, F.nll_loss):
+        ignored, weights = int(keyword_of(loss, "ignore_index", -100)), keyword_of(loss, "weight", None)
 
         def count(y: torch.Tensor) -> Any:
             if y.is_floating_point():  # class probabilities (N, C, ...): torch divides by N, class weights or not
@@ -271,8 +271,8 @@ def _count_of(loss: Any) -> Callable[[Any], Any] | None:
             return weights.to(counted.device)[counted].sum() if weights is not None else (y != ignored).sum()
 
         return count
-    elementwise = isinstance(loss, _ELEMENTWISE) or _function(loss) in _ELEMENTWISE_FUNCTIONS
-    return torch.numel if elementwise and _keyword(loss, "reduction", "mean") == "mean" else None
+    elementwise = isinstance(loss, _ELEMENTWISE) or function_of(loss) in _ELEMENTWISE_FUNCTIONS
+    return torch.numel if elementwise and keyword_of(loss, "reduction", "mean") == "mean" else None
 
 
 def _kept(loss: Any) -> Any:
@@ -281,18 +281,20 @@ def _kept(loss: Any) -> Any:
 
 
 def _kind_of(loss: Any) -> str:
-    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or _function(loss) in (F.cross_entropy, F.nll_loss):
+    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) or function_of(loss) in (F.cross_entropy, F.nll_loss):
         return "categorical"
-    if isinstance(loss, nn.BCEWithLogitsLoss) or _function(loss) is F.binary_cross_entropy_with_logits:
+    if isinstance(loss, nn.BCEWithLogitsLoss) or function_of(loss) is F.binary_cross_entropy_with_logits:
         return "binary"
     return "other"
 
 
-def _function(loss: Any) -> Any:
+def function_of(loss: Any) -> Any:
+    """What a partial function is made of; anything else is itself."""
     return loss.func if isinstance(loss, functools.partial) else loss
 
 
-def _keyword(loss: Any, name: str, default: Any) -> Any:
+def keyword_of(loss: Any, name: str, default: Any) -> Any:
+    """A setting of a loss module or of a partial function."""
     if isinstance(loss, functools.partial):
         return loss.keywords.get(name, default)
     return getattr(loss, name, default) if isinstance(loss, nn.Module) else default

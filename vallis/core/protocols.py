@@ -96,7 +96,8 @@ class Measurement(Protocol):
         takes: what `measure` is given.
         needs: traits without which the answer is "not applicable" (checked by the caller, not by `measure`).
         invariances: reparametrisations of the function that leave every value unchanged: "layer_rescaling",
-            "unit_permutation"; the conformance suite proves them.
+            "unit_permutation"; where values differ in that, those of each by its name (of a value without a name there
+            nothing is said). The conformance suite proves them, and that the others change something.
         panels: the panels of `vallis examine` it belongs to, each with the settings it has there (no others: ``{}``).
         sources: where the definition comes from.
     """
@@ -104,9 +105,13 @@ class Measurement(Protocol):
     version: ClassVar[int]
     takes: ClassVar[str]
     needs: ClassVar[frozenset[str]]
-    invariances: ClassVar[frozenset[str]]
     panels: ClassVar[Mapping[str, Mapping[str, Any]]]
     sources: ClassVar[tuple[Source, ...]]
+
+    @property
+    def invariances(self) -> frozenset[str] | Mapping[str, frozenset[str]]:
+        """See above; a `ClassVar` of either type."""
+        ...
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
         """The answer, with error bars; the subject is untouched."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
 from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import must_be_finite
@@ -70,6 +71,30 @@ class Basis:
     def num_open(self) -> int:
         """How many ends can be followed; none after a breakdown."""
         return sum(end.is_open for end in self._ends)
+
+    def begin(self, rows: torch.Tensor, products: torch.Tensor) -> None:
+        """Starts an empty basis with some rows and their products; each row's residual is an open end.
+
+        Args:
+            rows: ``(q, P)``, orthonormal.
+            products: ``(q, P)``, what the operator makes of them.
+        """
+        count = len(rows)
+        self._rows[:count], self._products[:count] = rows, products
+        self.size = count
+        self._ritz = None
+        projected = self._rows[:count] @ self._products[:count].T
+        self._projected[:count, :count] = ((projected + projected.T) / 2).cpu().double().numpy()
+        norms = self._products[:count].norm(dim=1)
+        must_be_finite(float(norms.sum()))
+        self._scale = max(self._scale, float(norms.max()))
+        for place in range(count):
+            rest, _ = self._outside(self._products[place])
+            self._ends.append(self._end(rest, place))
+
+    def held(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows and their products ``(m, P)``, as they lie."""
+        return self._rows[: self.size], self._products[: self.size]
 
     def follow(self, rng: Rng, wanted: Floats | None = None) -> None:
         """Adds the direction of an open end and its product; where all are closed, a random direction instead.
@@ -152,17 +177,30 @@ class Basis:
         self.size += 1
         self._ritz = None
         rest, coefficients = self._outside(product)
+        self._must_be_symmetric(vector, coefficients[:-1])
         column = coefficients.cpu().double().numpy()
         self._projected[place, : self.size] = self._projected[: self.size, place] = column
         for end in self._ends:
             end.coefficients = np.append(end.coefficients, 0.0)
         self._scale = max(self._scale, norm)
-        self._ends.append(self._end(rest))
+        self._ends.append(self._end(rest, place))
 
-    def _end(self, rest: torch.Tensor) -> _End:
+    def _must_be_symmetric(self, vector: torch.Tensor, coefficients: torch.Tensor) -> None:
+        """Compares what the new product says of the old rows with what the old products say of the new row."""
+        if not len(coefficients):
+            return
+        difference = float((self._products[: len(coefficients)] @ vector - coefficients).abs().max())
+        if difference > 100 * torch.finfo(self.operator.dtype).eps ** 0.5 * self._scale:
+            raise UsageError(
+                f"a symmetric operator was required, u @ A v and v @ A u differ by {difference:.2g} where A v has "
+                f"length {self._scale:.2g}: some layer's second derivative is wrong, so look at the unusual ones"
+            )
+
+    def _end(self, rest: torch.Tensor, place: int) -> _End:
+        """What is left of the product of a row outside of the basis."""
         beta = float(rest.norm())
         coefficients = np.zeros(self.size)
-        coefficients[-1] = beta
+        coefficients[place] = beta
         # Below this there is nothing in it but rounding: the rows span an invariant subspace.
         rounding = 100 * torch.finfo(self.operator.dtype).eps * self._scale
         return _End(coefficients, rest / beta if beta > rounding else rest[:0])

@@ -6,26 +6,65 @@ parameters that a batch does not use.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
 import torch
 
-from vallis.core import tree
 from vallis.core.catalog import unknown
 from vallis.core.errors import LossError
 from vallis.core.functional import differentiating
 from vallis.core.objective import Objective, Term
+from vallis.numerics.at import READING, objective_of
+from vallis.numerics.convolutions import OwnConvolutions
+from vallis.numerics.cut import Forward, Linear, variables
+from vallis.numerics.derivatives import Tensors, pull
 from vallis.numerics.graphs import Graph, Graphs
 from vallis.numerics.operators import Operator
 
-Tensors = tuple[torch.Tensor, ...]
 
-
-class Curvature(Operator, Generic[Graph]):
+class OnGraphs(Operator, Generic[Graph]):
     """``sum_b share_b A_b`` over the batches b of an objective, with one graph a batch.
+
+    Args:
+        objective: the loss surface, at its origin.
+        chosen: which of its parameters a vector is made of.
+        graphs: the graphs, which other operators may use as well.
+    """
+
+    def __init__(self, objective: Objective, chosen: Sequence[bool], graphs: Graphs[Graph]) -> None:
+        shapes = [value.shape for value, moves in zip(objective.origin, chosen, strict=True) if moves]
+        super().__init__(sum(shape.numel() for shape in shapes), objective.dtype, torch.device(objective.device))
+        self._shapes = shapes
+        self._graphs = graphs
+
+    @property
+    def num_kept(self) -> int:
+        """How many graphs are held in memory."""
+        return self._graphs.num_kept
+
+    def clear(self) -> None:
+        """Frees the graphs that are held; they are also freed with the operator."""
+        self._graphs.clear()
+
+    @abstractmethod
+    def _times(self, graph: Graph, parts: Tensors) -> Tensors:
+        """A_b times a vector, both in the shapes of the chosen parameters."""
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        sizes = [shape.numel() for shape in self._shapes]
+        parts = tuple(part.view(shape) for part, shape in zip(vector.split(sizes), self._shapes, strict=True))
+        total = torch.zeros_like(vector)
+        for share, found in self._graphs.map(lambda graph: self._times(graph, parts)):
+            total.add_(torch.cat([part.reshape(-1) for part in found]), alpha=share)
+        return total
+
+
+class Curvature(OnGraphs[Graph]):
+    """An operator with graphs of its own.
 
     Args:
         objective: the loss surface, at its origin.
@@ -39,33 +78,29 @@ class Curvature(Operator, Generic[Graph]):
 
     def __init__(self, objective: Objective, only: Sequence[str] = (), budget: int | None = None) -> None:
         chosen = select(objective.names, only)
-        shapes = [value.shape for value, moves in zip(objective.origin, chosen, strict=True) if moves]
-        super().__init__(sum(shape.numel() for shape in shapes), objective.dtype, torch.device(objective.device))
-        self._shapes = shapes
-        self._graphs = Graphs(objective, self._builder(chosen), budget)
+        super().__init__(objective, chosen, Graphs(objective, self._builder(chosen), budget))
 
-    @property
-    def num_kept(self) -> int:
-        """How many graphs are held in memory."""
-        return self._graphs.num_kept
+    @classmethod
+    def of(cls, held: Any, loss: Callable[..., Any] | None = None, data: Any = None, **options: Any) -> Self:
+        """The operator around a plain module with its loss and data, or around a solution.
 
-    def clear(self) -> None:
-        """Frees the graphs that are held; they are also freed with the operator."""
-        self._graphs.clear()
+        Args:
+            held: the module, or a `Solution`.
+            loss: ``(outputs, targets) -> mean``, beside a module.
+            data: ``(x, y)``, a Dataset, a DataLoader or a list of batches, beside a module.
+            **options: how the data are read, as `vallis.numerics.at.objective_of` takes it, and what else the operator
+                takes, such as ``only=["head"]``.
 
+        Raises:
+            VallisError: see `objective_of`.
+        """
+        reading = {name: value for name, value in options.items() if name in READING}
+        rest = {name: value for name, value in options.items() if name not in READING}
+        return cls(objective_of(held, loss, data, **reading), **rest)
+
+    @abstractmethod
     def _builder(self, chosen: tuple[bool, ...]) -> Callable[[Term], Graph]:
-        raise NotImplementedError
-
-    def _times(self, graph: Graph, parts: Tensors) -> Tensors:
-        raise NotImplementedError
-
-    def _product(self, vector: torch.Tensor) -> torch.Tensor:
-        sizes = [shape.numel() for shape in self._shapes]
-        parts = tuple(part.view(shape) for part, shape in zip(vector.split(sizes), self._shapes, strict=True))
-        total = torch.zeros_like(vector)
-        for share, found in self._graphs.map(lambda graph: self._times(graph, parts)):
-            total.add_(torch.cat([part.reshape(-1) for part in found]), alpha=share)
-        return total
+        """What makes the graph of a batch in which these parameters may move."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +118,7 @@ class Hessian(Curvature[HessianGraph]):
     """
 
     def _builder(self, chosen: tuple[bool, ...]) -> Callable[[Term], HessianGraph]:
-        return partial(_hessian_graph, chosen=chosen)
+        return partial(hessian_graph, chosen=chosen)
 
     def _times(self, graph: HessianGraph, parts: Tensors) -> Tensors:
         return pull(graph.gradients, graph.leaves, parts)
@@ -91,22 +126,17 @@ class Hessian(Curvature[HessianGraph]):
 
 @dataclass(frozen=True, eq=False)
 class GaussNewtonGraph:
-    """A batch's network around its outputs z.
+    """A batch's network, cut from its loss at what it returns.
 
     Attributes:
-        outputs: z as functions of the leaves.
-        free: the same numbers, as variables.
+        network: the derivative J of the returned z, and its transpose.
+        free: the numbers z, as variables.
         slopes: dL/dz as functions of `free`.
-        duals: variables u, zero, that stand beside z.
-        backward: ``J' u`` as functions of u.
     """
 
-    leaves: Tensors
-    outputs: Tensors
+    network: Linear
     free: Tensors
     slopes: Tensors
-    duals: Tensors
-    backward: Tensors
 
 
 class GaussNewton(Curvature[GaussNewtonGraph]):
@@ -123,9 +153,7 @@ class GaussNewton(Curvature[GaussNewtonGraph]):
         return partial(_gauss_newton_graph, chosen=chosen)
 
     def _times(self, graph: GaussNewtonGraph, parts: Tensors) -> Tensors:
-        forward = pull(graph.backward, graph.duals, parts)  # u -> J'u is linear, so its own transpose is J
-        bent = pull(graph.slopes, graph.free, forward)
-        return pull(graph.outputs, graph.leaves, bent)
+        return graph.network.back(pull(graph.slopes, graph.free, graph.network.forward(parts)))
 
 
 def select(names: Sequence[str], only: Sequence[str]) -> tuple[bool, ...]:
@@ -152,65 +180,24 @@ def positions(objective: Objective, only: Sequence[str]) -> torch.Tensor:
     return torch.cat(marks).nonzero().reshape(-1)
 
 
-def pull(outputs: Tensors, inputs: Tensors, vectors: Tensors, *, differentiable: bool = False) -> Tensors:
-    """``J' v`` with J the derivative of outputs by inputs; zeros where nothing depends. The graph is kept.
-
-    Args:
-        outputs: functions of the inputs.
-        inputs: tensors that require gradients.
-        vectors: v, a tensor an output.
-        differentiable: whether the result can be differentiated again.
-    """
-    live = [place for place, output in enumerate(outputs) if output.requires_grad]
-    if not live:
-        return tuple(torch.zeros_like(value) for value in inputs)
-    return torch.autograd.grad(
-        [outputs[place] for place in live],
-        inputs,
-        [vectors[place] for place in live],
-        retain_graph=True,
-        create_graph=differentiable,
-        allow_unused=True,
-        materialize_grads=True,
-    )
+def hessian_graph(term: Term, chosen: tuple[bool, ...]) -> HessianGraph:
+    """The graph of a batch, of the chosen parameters."""
+    with differentiating(), OwnConvolutions():
+        point, leaves = variables(term, chosen)
+        loss = term.loss(point)
+        return HessianGraph(leaves, pull((loss,), leaves, (torch.ones_like(loss),), differentiable=True))
 
 
 def _belongs(name: str, wanted: str) -> bool:
     return name == wanted or name.startswith(f"{wanted}.")
 
 
-def _leaves(term: Term, chosen: tuple[bool, ...]) -> tuple[Tensors, Tensors]:
-    """The origin as a point whose chosen parameters are variables, and these alone."""
-    point = tuple(
-        value.detach().requires_grad_(moves) for value, moves in zip(term.objective.origin, chosen, strict=True)
-    )
-    return point, tuple(value for value in point if value.requires_grad)
-
-
-def _hessian_graph(term: Term, chosen: tuple[bool, ...]) -> HessianGraph:
-    with differentiating():
-        point, leaves = _leaves(term, chosen)
-        loss = term.loss(point)
-        return HessianGraph(leaves, pull((loss,), leaves, (torch.ones_like(loss),), differentiable=True))
-
-
 def _gauss_newton_graph(term: Term, chosen: tuple[bool, ...]) -> GaussNewtonGraph:
-    with differentiating():
-        point, leaves = _leaves(term, chosen)
-        returned = term.outputs(point)
-        if term.objective.loss.scores(returned) is None:
-            raise LossError(
-                "a loss of the network's predictions was required for Gauss-Newton, this one has none: "
-                "say where they are with outputs=lambda returned: ..."
-            )
-        live = {id(leaf): leaf for leaf in tree.tensors(returned) if leaf.requires_grad}
-        free = {place: leaf.detach().requires_grad_() for place, leaf in live.items()}
-        loss = term.loss_of_outputs(_replaced(returned, free))
-        slopes = pull((loss,), tuple(free.values()), (torch.ones_like(loss),), differentiable=True)
-        duals = tuple(torch.zeros_like(leaf, requires_grad=True) for leaf in live.values())
-        backward = pull(tuple(live.values()), leaves, duals, differentiable=True)
-    return GaussNewtonGraph(leaves, tuple(live.values()), tuple(free.values()), slopes, duals, backward)
-
-
-def _replaced(returned: Any, free: dict[int, torch.Tensor]) -> Any:
-    return tree.map_tensors(lambda leaf: free.get(id(leaf), leaf), returned)
+    network = Forward.of(term, chosen, twice=False)
+    if term.objective.loss.scores(network.returned) is None:
+        raise LossError(
+            "a loss of the network's predictions was required for Gauss-Newton, this one has none: "
+            "say where they are with outputs=lambda returned: ..."
+        )
+    free, slopes = network.bending_slopes(term)
+    return GaussNewtonGraph(Linear.of(network.leaves, network.live), free, slopes)

@@ -1,4 +1,4 @@
-"""Eigenpairs with the proof that they are some, and the dense way to them for small operators."""
+"""Eigenpairs with the proof that they are some."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from vallis.core.errors import UsageError
 from vallis.core.types import Note
-from vallis.numerics.operators import Operator
 
 Floats = NDArray[np.float64]
 Stop = Literal["dense", "converged", "max_products", "rounding"]
@@ -25,7 +24,7 @@ class Eigenpairs:
         values: ``(k,)`` float64.
         vectors: ``(P, k)`` float64, of length one.
         residuals: ``(k,)`` float64, ``|A v - value v|``: there is an eigenvalue within this of the value.
-        converged: ``(k,)`` bool, whether the residual is within the tolerance.
+        converged: ``(k,)`` bool, whether residual and value are within the tolerance.
     """
 
     values: Floats
@@ -62,31 +61,6 @@ class Spectrum:
     def converged(self) -> bool:
         """Whether every pair that was asked for is there and within the tolerance."""
         return self.stop in ("dense", "converged")
-
-
-def dense_spectrum(operator: Operator, largest: int, smallest: int, notes: tuple[Note, ...] = ()) -> Spectrum:
-    """Both ends by P products and a dense solver in float64, multiplicities included.
-
-    Raises:
-        UsageError: a product is not finite.
-    """
-    matrix = operator.dense().double()
-    must_be_finite(float(matrix.abs().sum()))
-    values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    pairs = Eigenpairs(
-        values=values.cpu().numpy(),
-        vectors=vectors,
-        residuals=(matrix @ vectors - vectors * values).norm(dim=0).cpu().numpy(),
-        converged=np.ones(operator.size, dtype=bool),
-    )
-    return Spectrum(
-        largest=upper(pairs, largest),
-        smallest=lower(pairs, smallest),
-        scale=float(values.abs().max()),
-        num_products=operator.size,
-        stop="dense",
-        notes=notes,
-    )
 
 
 def upper(rising: Eigenpairs, count: int) -> Eigenpairs:

@@ -130,6 +130,59 @@ class Odd(Question):
     needs: ClassVar[frozenset[str]] = frozenset({"quantum"})
 
 
+class Both(Question):
+    """Two values of different invariances, and a count that nothing is said of."""
+
+    invariances: ClassVar[Mapping[str, frozenset[str]]] = {  # type: ignore[assignment]
+        "loss": frozenset({"layer_rescaling", "unit_permutation"}),
+        "norm": frozenset({"unit_permutation"}),
+    }
+
+    def measure(self, subject: Solution, rng: Rng) -> Outcome:
+        norm = Estimate(value=float(sum((v**2).sum() for v in subject.params.values())), method="exact", unit="w^2")
+        count = Estimate(value=float(subject.num_parameters), method="counted")
+        return Result(values={**self.result(Objective(subject).value()).values, "norm": norm, "count": count})
+
+
+class TooMuch(Both):
+    """Says that the norm stays when layers are rescaled."""
+
+    invariances: ClassVar[Mapping[str, frozenset[str]]] = {  # type: ignore[assignment]
+        "loss": frozenset({"layer_rescaling", "unit_permutation"}),
+        "norm": frozenset({"layer_rescaling", "unit_permutation"}),
+    }
+
+
+class TooLittle(Both):
+    """Does not say that the loss stays when layers are rescaled, while another value changes."""
+
+    invariances: ClassVar[Mapping[str, frozenset[str]]] = {  # type: ignore[assignment]
+        "loss": frozenset({"unit_permutation"}),
+        "norm": frozenset({"unit_permutation"}),
+    }
+
+
+class Missing(Both):
+    """Declares an invariance of a value that it never finds."""
+
+    invariances: ClassVar[Mapping[str, frozenset[str]]] = {  # type: ignore[assignment]
+        "length": frozenset({"unit_permutation"})
+    }
+
+
+class Misspelt(Both):
+    """Names a symmetry that there is not."""
+
+    invariances: ClassVar[Mapping[str, frozenset[str]]] = {  # type: ignore[assignment]
+        "loss": frozenset({"rotation"})
+    }
+
+
+def test_values_may_have_invariances_of_their_own() -> None:
+    for check in measurements.CHECKS.values():
+        check(Both())
+
+
 def test_a_good_measurement_passes() -> None:
     for check in measurements.CHECKS.values():
         try:
@@ -152,6 +205,10 @@ def test_a_good_measurement_passes() -> None:
         (Gambling(), "same_stream_same_bits"),
         (Unlabelled(), "answers_are_sound"),
         (Odd(), "is_a_measurement"),
+        (Misspelt(), "is_a_measurement"),
+        (TooMuch(), "declared_invariances_hold"),
+        (Missing(), "declared_invariances_hold"),
+        (TooLittle(), "undeclared_invariances_are_broken"),
     ],
 )
 def test_what_is_wrong_is_noticed(part: Any, check: str) -> None:

@@ -26,8 +26,10 @@ from vallis.core.numbers import quantity, written
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
+from vallis.numerics.concentrated import concentrated
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
+from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Eigenpairs, Spectrum
 from vallis.numerics.surface import Precision, Surface, surface
 from vallis.numerics.trace import trace
@@ -42,7 +44,8 @@ class HessianSpectrum:
         max_examples: of more examples a random part of this size is taken; None takes all.
         num_top: how many of the largest eigenvalues.
         num_bottom: how many of the smallest.
-        tolerance: residuals may be this large, relative to the largest magnitude of an eigenvalue.
+        tolerance: residuals may be this large, relative to the largest magnitude of an eigenvalue, and errors of values
+            (the residual squared over the gap), relative to their own.
         max_products: the most products with the Hessian; what has not converged by then is said so.
         search: after convergence, products spent on looking for copies of multiple eigenvalues, of which the iteration
             by itself finds one.
@@ -102,7 +105,7 @@ class HessianSpectrum:
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged
-        hessian = Hessian(ground.objective)
+        hessian = concentrated(ground.objective, Hessian, self.tolerance)
         found = eigenpairs(
             hessian,
             largest=self.num_top,
@@ -115,7 +118,6 @@ class HessianSpectrum:
         beside = {}
         if self.num_probes:
             beside["mean_eigenvalue"] = _mean(hessian, found, self.num_probes, f"{ground.unit}/weight^2", rng)
-        hessian.clear()
         return self._result(ground, found, beside)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
@@ -199,8 +201,8 @@ class HessianSpectrum:
         if found.stop == "rounding":
             why = 'rounding hides what is left (precision="float64" resolves more)'
         text = (
-            f"After {found.num_products} products the residuals of {num_bad} eigenvalues exceed {self.tolerance:g} of "
-            f"the largest magnitude, because {why}."
+            f"After {found.num_products} products {num_bad} eigenvalues are not within the tolerance of "
+            f"{self.tolerance:g}, because {why}."
         )
         return (Note(code="not_converged", text=text),)
 
@@ -221,7 +223,7 @@ def _end(end: str, pairs: Eigenpairs, unit: str, found: Spectrum) -> dict[str, E
     }
 
 
-def _mean(hessian: Hessian, found: Spectrum, num_probes: int, unit: str, rng: Rng) -> Estimate:
+def _mean(hessian: Operator, found: Spectrum, num_probes: int, unit: str, rng: Rng) -> Estimate:
     """The trace over P. What the largest eigenvalues add is known already, so the probes see the rest alone."""
     # A handful of directions hold most of the trace: without taking them out, few probes would say little.
     known = found.largest if len(found.largest) else None

@@ -18,6 +18,7 @@ from vallis.testing.conformance.results import Numbers, differing, must_be_shown
 from vallis.testing.symmetries import SYMMETRIES
 
 TAKES = ("solution", "trajectory", "pair", "training")
+ALL = ""  # stands for all values
 _RNG = Rng(0).child("measure")
 _STREAMS = 8  # draws of the random directions when a law is tried
 _STREAMS_FOR_BARS = 16
@@ -29,7 +30,8 @@ def is_a_measurement(part: Any) -> None:
     require(isinstance(part, Measurement), f"{name_of(part)} must have what the protocol Measurement lists")
     require(part.takes in TAKES, f"takes must be one of {TAKES}, {part.takes!r} came")
     require(part.needs <= TRAITS, f"needs must be traits, {sorted(part.needs - TRAITS)} came")
-    require(part.invariances <= set(SYMMETRIES), f"invariances must be among {sorted(SYMMETRIES)}")
+    for key, names in _declared(part).items():
+        require(names <= set(SYMMETRIES), f"invariances{f' of {key}' * bool(key)} must be among {sorted(SYMMETRIES)}")
     require(all(isinstance(source, Source) for source in part.sources), "sources must be of type Source")
     for panel, settings in part.panels.items():
         type(part)(**settings)
@@ -67,28 +69,39 @@ def batches_do_not_matter(part: Any) -> None:
 
 
 def declared_invariances_hold(part: Any) -> None:
-    """Under each symmetry that it names, every value stays, up to the spread between random streams."""
+    """Under each symmetry that it names for a value, that value stays, up to the spread between random streams."""
     _no_watcher(part)
-    if not part.invariances:
+    declared = _declared(part)
+    symmetries = sorted(frozenset().union(*declared.values()))
+    if not symmetries:
         raise NotTested("it declares no invariance")
-    for name in sorted(part.invariances):
+    seen: set[str] = set()
+    for name in symmetries:
         for toy, subject, changed in _changed(part, name):
             before, after = (_draws(part, found) for found in (subject, changed))
-            differ = [key for key in before if key not in after or not _alike(before[key], after[key])]
+            stay = [key for key in before if name in declared.get(key, declared.get(ALL, frozenset()))]
+            differ = [key for key in stay if key not in after or not _alike(before[key], after[key])]
             require(not differ, f"{name_of(part)} on {toy} must not change under {name}, as it declares: {differ} does")
+            seen.update(stay)
+    missing = sorted(key for key, names in declared.items() if key != ALL and names and key not in seen)
+    require(not missing, f"{name_of(part)} must find what it declares invariances of, {missing} came on no toy")
 
 
 def undeclared_invariances_are_broken(part: Any) -> None:
-    """For each symmetry that it does not name, there is a toy on which it sees the change."""
+    """For each symmetry that it does not name for a value, there is a toy on which that value sees the change."""
     _no_watcher(part)
     tried = False
-    for name in sorted(set(SYMMETRIES) - part.invariances):
-        seen = []
-        for _, subject, changed in _changed(part, name):
-            one, other = (_found(part.measure(found, _RNG)) for found in (subject, changed))
-            seen.append(bool(differing(one, other, rtol=1e-5)))
-        tried = tried or bool(seen)
-        require(not seen or any(seen), f"{name_of(part)} must declare {name}: it changes under it on no toy")
+    for key, declared in _declared(part).items():
+        for name in sorted(set(SYMMETRIES) - declared):
+            seen = []
+            for _, subject, changed in _changed(part, name):
+                one, other = (_found(part.measure(found, _RNG)) for found in (subject, changed))
+                differ = differing(one, other, rtol=1e-5)
+                if key == ALL or key in one:
+                    seen.append(bool(differ) if key == ALL else key in differ)
+            tried = tried or bool(seen)
+            who = f"{name_of(part)}{f': {key}' * bool(key)}"
+            require(not seen or any(seen), f"{who} must declare {name}: it changes under it on no toy")
     if not tried:
         raise NotTested("no toy that it can be asked of has a symmetry that it does not declare")
 
@@ -139,6 +152,12 @@ def _tried(part: Any) -> Iterator[tuple[str, Any]]:
     if not found:
         raise NotTested(f"no toy has the traits that it needs: {', '.join(sorted(part.needs))}")
     yield from found
+
+
+def _declared(part: Any) -> Mapping[str, frozenset[str]]:
+    """The invariances of each value that has some of its own, or of all of them."""
+    found = part.invariances
+    return found if isinstance(found, Mapping) else {ALL: found}
 
 
 def _no_watcher(part: Any) -> None:

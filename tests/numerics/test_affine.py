@@ -1,0 +1,111 @@
+"""Which layers are affine, and which only look like it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.numerics.layer_solutions import LAYERED, convolutions, odd
+from tests.numerics.solutions import AWKWARD, built, classes, held, one_parameter, random
+from vallis.core.errors import UnknownPart
+from vallis.core.objective import Objective
+from vallis.numerics.affine import affine_layers
+from vallis.numerics.surface import in_eval_mode
+
+EXPECTED = {
+    "tied": ["there"],
+    "batch_norm": ["0", "4"],
+    "lstm": ["head"],
+    "transformer": ["encoder.layers.0.linear1", "encoder.layers.0.linear2", "head"],
+    "frozen": ["2"],
+    "unused": ["one", "other", "idle"],
+    "tokens": ["head"],
+    "one_parameter": [""],
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_affine_layers_of_awkward_networks(name: str) -> None:
+    found, refused = affine_layers(Objective(in_eval_mode(AWKWARD[name]())))
+    assert [layer.name for layer in found] == EXPECTED[name]
+    assert not set(refused) & set(EXPECTED[name])
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_all_ways_to_use_a_layer_are_understood(name: str) -> None:
+    _, refused = affine_layers(Objective(in_eval_mode(LAYERED[name]())))
+    assert list(refused) == (["norm", "grouped"] if name == "convolutions" else [])
+
+
+def test_what_only_looks_affine_is_told_with_the_reason() -> None:
+    found, refused = affine_layers(Objective(odd()))
+    assert [layer.name for layer in found] == ["after", "idle"]
+    assert {name: " ".join(why.split()[-5:]) for name, why in refused.items()} == {
+        "embedding": "no matrix of its own",
+        "tied": "or computed from other parameters",
+        "hooked": "that it is called with",
+        "elsewhere": "that it is called with",
+        "mixed": "no axis of 5 examples",
+        "before": "be told apart by example",
+        "normed": "or computed from other parameters",
+        "normed.parametrizations.weight": "no matrix of its own",
+    }
+
+
+def test_names_and_shapes() -> None:
+    found, refused = affine_layers(Objective(convolutions()), ["second", "first"])
+    assert [(layer.names, layer.shape) for layer in found] == [
+        (("first.weight",), (2, 9)),
+        (("second.weight", "second.bias"), (2, 12)),
+    ]
+    assert refused == {}
+    (only,), _ = affine_layers(Objective(one_parameter()))
+    assert (only.name, only.weight, only.bias, only.modules) == ("", "weight", None, ("",))
+    (tied,), _ = affine_layers(Objective(AWKWARD["tied"]()))
+    assert (tied.modules, tied.bias) == (("there", "back"), None)
+    with pytest.raises(UnknownPart, match=r"no layer is named 'secnd'; did you mean second"):
+        affine_layers(Objective(convolutions()), ["secnd"])
+
+
+def test_a_tie_across_kinds_is_refused() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.there, self.words = nn.Linear(3, 3), nn.Embedding(3, 3)
+            self.words.weight = self.there.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.there(self.words(x))
+
+    found, refused = affine_layers(Objective(held(built(Shared), classes(9), classes(9))))
+    assert found == ()
+    assert refused["there"] == "its weight is also that of words, an Embedding"
+
+
+def test_a_network_that_mixes_examples_is_refused() -> None:
+    class Mixing(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z = super().forward(x)
+            return z - z.mean(0)
+
+    solution = held(built(lambda: nn.Sequential(nn.Linear(2, 3), Mixing(3, 3))), random(9, 2), classes(9))
+    assert "apart by example" in affine_layers(Objective(solution))[1]["0"]
+
+
+def test_a_layer_that_returns_something_else_is_refused() -> None:
+    class Both(nn.Linear):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:  # type: ignore[override]
+            return super().forward(x), x
+
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.both, self.head = Both(2, 3), nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.tanh(self.both(x)[0]))
+
+    found, refused = affine_layers(Objective(held(built(Split), random(9, 2), classes(9))))
+    assert [layer.name for layer in found] == ["head"]
+    assert refused == {"both": "it returns a tuple"}

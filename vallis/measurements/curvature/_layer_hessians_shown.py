@@ -1,0 +1,150 @@
+"""Pictures and words for the Hessians of layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vallis.core.numbers import quantity, written
+from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Result
+
+_LINES = 6  # more layers than these are drawn as a heatmap
+
+
+def figures(result: Result) -> tuple[Figure, ...]:
+    """A heatmap of eigenvalues, bars of shares, and, where there are Kronecker factors, how they fit."""
+    made = [_spectra(result)]
+    if "shares_of_top" in result.values:
+        made.append(_shares(result))
+    if "kronecker_eigenvalues" in result.values:
+        made += [_fit(result), _by_rank(result, "rank_one_energies", "rank-one energy", "Eigenvectors as matrices")]
+        made.append(_by_rank(result, "kronecker_overlaps", "overlap", "Top spaces: block and Kronecker factors"))
+    return tuple(made)
+
+
+def reading(result: Result) -> str:
+    """Which layer is sharpest, where the sharpest direction lies, how simple the layers are."""
+    eigenvalues = result.array("eigenvalues")
+    names, tops = eigenvalues.coords["layer"], eigenvalues.data[:, 0]
+    place = int(np.nanargmax(tops))
+    unit = eigenvalues.unit
+    if len(tops) == 1:
+        said = [f"The only layer that was asked for, {names[0]}, has a largest curvature of {_number(tops[0], unit)}"]
+    else:
+        said = [
+            f"By itself, layer {names[place]} is the sharpest, with a curvature of {_number(tops[place], unit)} "
+            f"against {_number(float(np.nanmin(tops)), '1')} in layer {names[int(np.nanargmin(tops))]}"
+        ]
+        said += _where(result)
+    sentences = ["; ".join(said) + ".", *_simple(result)]
+    return " ".join(sentences)
+
+
+def _where(result: Result) -> list[str]:
+    if "shares_of_top" not in result.values:
+        return ["the network has no direction in which the loss bends up"]
+    shares = result.array("shares_of_top")
+    place = int(shares.data.argmax())
+    share = written(float(shares.data[place]), digits=2)
+    return [f"{share} of the network's sharpest direction lies in layer {shares.coords['layer'][place]}"]
+
+
+def _simple(result: Result) -> list[str]:
+    if "kronecker_ratios" not in result.values:
+        return []
+    ratios, energy = result.array("kronecker_ratios").data, result.values.get("median_rank_one_energy")
+    ratios = ratios[np.isfinite(ratios)]
+    said = []
+    if len(ratios):
+        low, high = (written(float(value), digits=2) for value in (ratios.min(), ratios.max()))
+        between = f"{low}" if str(low) == str(high) else f"{low} to {high}"
+        said.append(f"Kronecker factors give {between} times the largest eigenvalue of a layer{_apart(result)}")
+    if isinstance(energy, Estimate):
+        shape = (
+            "nearly of rank one"
+            if energy.value >= 0.9
+            else "of no simple shape"
+            if energy.value < 0.5
+            else "simple in part"
+        )
+        said.append(f"as matrices its eigenvectors are {shape} (rank-one energy {quantity(energy, 2)} in the median)")
+    text = "; ".join(said)
+    return [f"{text[:1].upper()}{text[1:]}."] if text else []
+
+
+def _apart(result: Result) -> str:
+    """How far the blocks are from the Kronecker products."""
+    if "kronecker_distances" not in result.values:
+        return ""
+    distances = result.array("kronecker_distances").data
+    if not np.isfinite(distances).any():
+        return ""
+    return (
+        f", and their product is off by {written(float(np.nanmedian(distances)), digits=2)} of its block in the median"
+    )
+
+
+def _number(value: float, unit: str) -> str:
+    return quantity(Estimate(value=float(value), unit=unit, method="shown"))
+
+
+def _spectra(result: Result) -> Figure:
+    found = result.array("eigenvalues")
+    return Figure(
+        name="layer_eigenvalues",
+        title="Largest eigenvalues of each layer's Hessian",
+        x=Axis(label="rank"),
+        y=Axis(label="layer", scale="category"),
+        z=Axis(label=f"eigenvalue ({found.unit})", scale="log"),
+        marks=(Mark(kind="heatmap", x=found.coords["rank"], y=found.coords["layer"], z=found.data),),
+    )
+
+
+def _shares(result: Result) -> Figure:
+    whole, alone = result.array("shares_of_top"), result.array("own_shares_of_top")
+    names = whole.coords["layer"]
+    return Figure(
+        name="layer_shares",
+        title="Where the sharpest direction lies",
+        x=Axis(label="share"),
+        y=Axis(label="layer", scale="category"),
+        marks=(
+            Mark(kind="bar", x=whole.data, y=names, label="of its squared length"),
+            Mark(kind="bar", x=alone.data, y=names, label="of its curvature, by the layer alone"),
+        ),
+        caption="What the second misses to one is curvature between layers.",
+    )
+
+
+def _fit(result: Result) -> Figure:
+    made, found = result.array("kronecker_eigenvalues"), result.array("eigenvalues")
+    rows = dict(zip(found.coords["layer"], found.data, strict=True))
+    marks = [
+        Mark(kind="scatter", x=rows[name], y=row, label=str(name))
+        for name, row in zip(made.coords["kronecker_layer"], made.data, strict=True)
+    ]
+    positive = found.data[np.isfinite(found.data) & (found.data > 0)]
+    if positive.size:
+        ends = np.array([positive.min(), positive.max()])
+        marks.append(Mark(kind="line", x=ends, y=ends, label="equal"))
+    return Figure(
+        name="kronecker_eigenvalues",
+        title="Eigenvalues by Kronecker factors",
+        x=Axis(label=f"eigenvalue of the block ({found.unit})", scale="log"),
+        y=Axis(label=f"by Kronecker factors ({found.unit})", scale="log"),
+        marks=tuple(marks),
+    )
+
+
+def _by_rank(result: Result, key: str, label: str, title: str) -> Figure:
+    found: Array = result.array(key)
+    names, ranks = found.coords["kronecker_layer"], found.coords["rank"]
+    rank = Axis(label="rank" if key == "rank_one_energies" else "number of eigenvectors")
+    if len(names) > _LINES:
+        grid = Mark(kind="heatmap", x=ranks, y=names, z=found.data)
+        return Figure(
+            name=key, title=title, x=rank, y=Axis(label="layer", scale="category"), z=Axis(label=label), marks=(grid,)
+        )
+    lines = tuple(
+        Mark(kind="line", x=ranks, y=row, label=str(name)) for name, row in zip(names, found.data, strict=True)
+    )
+    return Figure(name=key, title=title, x=rank, y=Axis(label=label), marks=lines)

@@ -1,0 +1,91 @@
+"""The traces of an operator and of its square, hence its Frobenius norm, from the same products.
+
+Both are means over vectors z of random signs: of ``z' A z``, and of ``|A z|^2``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vallis.core.errors import SettingsError
+from vallis.core.progress import track
+from vallis.core.rng import Rng
+from vallis.numerics.operators import Operator, must_be_symmetric
+from vallis.numerics.probes import signs, without
+from vallis.numerics.spectra import Eigenpairs, must_be_finite
+from vallis.numerics.trace import EXACT_SIZE, Trace
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Powers:
+    """The first two power sums of the eigenvalues.
+
+    Attributes:
+        first: the trace of A, the sum of the eigenvalues.
+        second: the trace of A^2, the sum of their squares, which is the square of the Frobenius norm.
+    """
+
+    first: Trace
+    second: Trace
+
+    def frobenius(self, level: float = 0.95) -> tuple[float, float, float]:
+        """The Frobenius norm, and the ends of its interval."""
+        low, high = self.second.interval(level)
+        value, lowest, highest = (math.sqrt(max(0.0, square)) for square in (self.second.value, low, high))
+        return value, lowest, highest
+
+
+def powers(
+    operator: Operator,
+    *,
+    num_probes: int,
+    rng: Rng,
+    known: Eigenpairs | None = None,
+    exact_size: int = EXACT_SIZE,
+) -> Powers:
+    """The traces of A and of A^2.
+
+    Args:
+        operator: A; it must be symmetric.
+        num_probes: K, how many products.
+        rng: where the signs come from.
+        known: Ritz pairs, orthonormal: ``A u = value u + r`` with r orthogonal to u and of the length of the residual.
+            Their part is taken exactly, and the probes see the rest only.
+        exact_size: an operator of at most this size is written out instead.
+
+    Raises:
+        SettingsError: no probe is asked for.
+        UsageError: the operator promises no symmetry, or a product is not finite.
+    """
+    if num_probes < 1:
+        raise SettingsError(f"at least one probe was required, num_probes={num_probes} came: raise it")
+    must_be_symmetric(operator)
+    if operator.size <= exact_size:
+        matrix = operator.dense().double()
+        sums = float(matrix.trace()), float((matrix**2).sum())
+        must_be_finite(sum(sums))
+        first, second = (
+            Trace(value=each, stderr=0.0, samples=np.empty(0), num_products=operator.size) for each in sums
+        )
+        return Powers(first=first, second=second)
+    vectors = None if known is None or not len(known) else known.vectors.to(operator.device)
+    samples = np.empty((2, num_probes))
+    for probe in track(range(num_probes), "norm", num_probes):
+        z = without(signs(operator, rng.child("probe", probe)), vectors)
+        product = operator.matvec(z).double()
+        samples[:, probe] = float(z @ product), float(product @ product)
+        must_be_finite(float(samples[:, probe].sum()))
+    if known is not None:
+        samples[0] += known.values.sum()
+        samples[1] += (known.values**2 + known.residuals**2).sum()
+    first, second = (_mean(each) for each in samples)
+    return Powers(first=first, second=second)
+
+
+def _mean(samples: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Trace:
+    count = len(samples)
+    stderr = float(samples.std(ddof=1) / math.sqrt(count)) if count > 1 else None
+    return Trace(value=float(samples.mean()), stderr=stderr, samples=samples, num_products=count)

@@ -1,0 +1,183 @@
+"""Cuts data into the shares of processes: each example in exactly one of them, however unevenly that falls."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
+
+from vallis.core.data import Arrays, Batches, Stream
+from vallis.core.errors import DataError, UsageError
+from vallis.core.objective import Objective
+from vallis.core.types import Batch, Data, Solution
+
+Held = TypeVar("Held", Objective, Solution, Data, "DataLoader[Any]")
+
+
+def shard(held: Held, rank: int, world_size: int) -> Held:
+    """The share of one process.
+
+    Examples in memory are cut into runs of equal length, up to one; batches that are kept, or read from a stream, are
+    dealt out in turn, so that no batch is cut. The identity of an example (`Batch.index`) stays.
+
+    A DataLoader becomes one over this process's examples, each of them once. That holds for a `DistributedSampler`
+    too, which repeats examples to give all processes as many, or drops some: here neither is done, and its rank and
+    number of processes, not those given, decide.
+
+    Args:
+        held: a loss surface, a solution (all its splits), a split, or a DataLoader.
+        rank: which process, 0..world_size-1.
+        world_size: how many there are.
+
+    Raises:
+        UsageError: there is no such rank, or nothing that can be cut.
+        DataError: a DataLoader chooses examples in a way of its own, or none comes to this process.
+    """
+    if not 0 <= rank < world_size:
+        raise UsageError(f"a rank in 0..{world_size - 1} was required, {rank} of {world_size} came: count from zero")
+    cut: Any = _cut(held, rank, world_size)
+    return cut  # type: ignore[no-any-return]
+
+
+def loader_of(loader: DataLoader[Any], rank: int, world_size: int) -> tuple[DataLoader[Any] | None, torch.Tensor]:
+    """A DataLoader over the share of a process, None where that is empty, and which examples these are ``(n,)``.
+
+    Raises:
+        DataError: it chooses examples in a way of its own.
+    """
+    places = _places(loader, rank, world_size)
+    index = torch.tensor(places, dtype=torch.int64)
+    if not places:
+        return None, index
+    options = {name: getattr(loader, name) for name in ("num_workers", "collate_fn", "worker_init_fn", "timeout")}
+    batches = BatchSampler(places, loader.batch_size or 1, drop_last=False)
+    return DataLoader(loader.dataset, batch_sampler=batches, generator=loader.generator, **options), index
+
+
+class Numbered:
+    """The same batches, with the identities of examples given in the order of a pass.
+
+    Args:
+        data: the batches.
+        index: ``(N,)`` the identities.
+    """
+
+    def __init__(self, data: Data, index: torch.Tensor) -> None:
+        if len(index) != len(data):
+            raise UsageError(f"{len(data)} identities were required, {len(index)} came: one an example")
+        self._data = data
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Batch]:
+        start = 0
+        for batch in self._data:
+            yield replace(batch, index=self._index[start : start + len(batch)])
+            start += len(batch)
+
+    def take(self, positions: torch.Tensor) -> Batch:
+        """The examples at these positions ``(B,)``."""
+        return replace(self._data.take(positions), index=self._index[positions])
+
+    def fingerprint(self) -> str:
+        """That of the batches: identities are no content."""
+        return self._data.fingerprint()
+
+
+class Dealt:
+    """Every n-th batch of data that are read anew at every pass; each process reads all of them and keeps its own.
+
+    Args:
+        data: the batches.
+        rank: which process.
+        world_size: n.
+    """
+
+    def __init__(self, data: Data, rank: int, world_size: int) -> None:
+        self._data, self._rank, self._world_size = data, rank, world_size
+        self._size: int | None = None
+
+    def __len__(self) -> int:
+        if self._size is None:
+            self._size = sum(len(batch) for batch in self)
+        return self._size
+
+    def __iter__(self) -> Iterator[Batch]:
+        for place, batch in enumerate(self._data):
+            if place % self._world_size == self._rank:
+                yield batch
+
+    def take(self, positions: torch.Tensor) -> Batch:
+        """Not for streams.
+
+        Raises:
+            DataError: always: a stream has no random access.
+        """
+        raise DataError("data with random access was required, a stream came: give tensors or a Dataset instead")
+
+    def fingerprint(self) -> str:
+        """That of all batches, and which of them these are."""
+        return f"{self._data.fingerprint()}:{self._rank}/{self._world_size}"
+
+
+def _cut(held: Any, rank: int, world_size: int) -> Any:
+    if isinstance(held, Objective):
+        return held.over(_part(held.data, rank, world_size))
+    if isinstance(held, Solution):
+        tasks = [
+            replace(task, splits={name: _part(data, rank, world_size) for name, data in task.splits.items()})
+            for task in held.tasks
+        ]
+        return replace(held, tasks=tuple(tasks))
+    if not isinstance(held, DataLoader):
+        return _part(held, rank, world_size)
+    loader, _ = loader_of(held, rank, world_size)
+    if loader is None:
+        raise DataError(
+            f"at least one example a process was required, fewer than {world_size} came: "
+            "use DataParallel.of, which lets processes be idle"
+        )
+    return loader
+
+
+def _part(data: Data, rank: int, world_size: int) -> Data:
+    if isinstance(data, Arrays):
+        found = data.take(torch.arange(len(data), device="cpu").tensor_split(world_size)[rank])
+        return replace(data, x=found.x, y=found.y, index=found.index)
+    if isinstance(data, Batches):
+        return Batches(kept=data.kept[rank::world_size])
+    if isinstance(data, (Stream, Numbered, Dealt)):
+        return Dealt(data, rank, world_size)
+    raise UsageError(
+        f"a solution, a loss surface, a split or a DataLoader was required, a {type(data).__name__} came: "
+        "make a solution of it first"
+    )
+
+
+def _places(loader: DataLoader[Any], rank: int, world_size: int) -> list[int]:
+    """Which examples of its dataset are a process's, in the order in which the loader takes them."""
+    sampler = loader.sampler if loader.batch_size is not None else None
+    if isinstance(sampler, DistributedSampler):
+        whole = copy.copy(sampler)
+        whole.drop_last = False
+        size, num_processes = len(loader.dataset), sampler.num_replicas  # type: ignore[arg-type]
+        whole.num_samples = -(-size // num_processes)
+        whole.total_size = whole.num_samples * num_processes
+        # What it repeats to fill up lies at the end: the place k of rank r is r + k n in the list of all.
+        num_own = len(range(sampler.rank, size, num_processes))
+        return list(whole)[:num_own]
+    repeats = isinstance(sampler, RandomSampler) and (sampler.replacement or sampler.num_samples != len(loader.dataset))  # type: ignore[arg-type]
+    if not isinstance(sampler, (SequentialSampler, RandomSampler)) or repeats:
+        came = type(loader.dataset if isinstance(loader.dataset, IterableDataset) else sampler or loader.batch_sampler)
+        raise DataError(
+            f"a DataLoader that takes each example of its dataset once was required, one with a {came.__name__} came: "
+            "use a DistributedSampler, or cut the solution that is made of it"
+        )
+    return list(range(rank, len(loader.dataset), world_size))  # type: ignore[arg-type]
