@@ -1,4 +1,4 @@
-"""Which benchmarks there are: every module named e<number>_<what>.py holds one, as BENCHMARK."""
+"""Which benchmarks there are: every module named e<number>_<what>.py or p<number>_<what>.py holds one, as BENCHMARK."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks.contest import Benchmark
 
 
 def modules() -> list[str]:
-    return sorted(file.stem for file in Path(__file__).parent.glob("e[0-9][0-9]_*.py"))
+    return sorted(file.stem for file in Path(__file__).parent.glob("[ep][0-9][0-9]_*.py"))
 
 
 def benchmarks(only: str = "") -> list[Benchmark]:
@@ -27,9 +27,9 @@ def benchmarks(only: str = "") -> list[Benchmark]:
     return [each for each in found if not wanted or any(_is(each, name) for name in wanted)]
 
 
-def order(identity: str) -> tuple[int, str]:
-    """E1 before E10."""
-    return int("".join(filter(str.isdigit, identity))), identity
+def order(identity: str) -> tuple[str, int, str]:
+    """E1 before E10, and E10 before P1."""
+    return identity[0], int("".join(filter(str.isdigit, identity))), identity
 
 
 def _is(benchmark: Benchmark, name: str) -> bool:

@@ -7,26 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from benchmarks import judges, ours, peers, truth
-from benchmarks.contest import Answer, Benchmark, Contender, Score
+from benchmarks import judges, ours, peers, products, truth
+from benchmarks.contest import Answer, Benchmark, Contender
 from benchmarks.fixtures import Setting
-
-LIMIT, REPEATS = 1e-5, 10
-
-
-def _ours(setting: Setting) -> Callable[[], Answer]:
-    operator, vector = ours.hessian(ours.objective(setting)), judges.probe(setting)
-    return lambda: Answer(operator.matvec(vector), 1)
-
-
-def _curvlinops(setting: Setting) -> Callable[[], Answer]:
-    operator, vector = peers.curvlinops_operator(setting, "HessianLinearOperator"), judges.probe(setting)
-    return lambda: Answer((operator @ vector).detach(), 1)
-
-
-def _eigenthings(setting: Setting) -> Callable[[], Answer]:
-    operator, vector = peers.eigenthings_hessian(setting), judges.probe(setting)
-    return lambda: Answer(operator.matvec(vector).detach(), 1)
+from benchmarks.products import REPEATS
 
 
 def _pyhessian(setting: Setting) -> Callable[[], Answer]:
@@ -70,29 +54,20 @@ def _two_gradients(setting: Setting) -> Callable[[], Answer]:
     return gradients
 
 
-def _judge(setting: Setting, answer: Answer, thorough: bool) -> Score:
-    vector = judges.probe(setting)
-    exact = truth.cached(setting, "hessian-product", lambda: truth.hessian_product(setting)(vector).numpy())
-    return judges.product(setting, answer, torch.from_numpy(exact), LIMIT)
-
-
 BENCHMARK = Benchmark(
     id="E5",
     title="One product of the Hessian over all data",
     work="one product, the operator being there",
-    limit=f"relative error at most {LIMIT:g}",
+    limit=f"relative error at most {products.LIMIT:g}",
     target=1.0,
     settings=(Setting("D-MLP", 599), Setting("D-CNN", 599), Setting("D-MLP", 512), Setting("D-CNN", 512)),
     contenders=(
-        Contender("Vallis", "vallis", "ours", "Hessian(objective).matvec(v)", _ours, REPEATS),
-        Contender("curvlinops", "curvlinops", "peer", "HessianLinearOperator(...) @ v", _curvlinops, REPEATS),
-        Contender(
-            "hessian-eigenthings",
-            "hessian-eigenthings",
-            "peer",
-            "HessianOperator(...).matvec(v)",
-            _eigenthings,
-            REPEATS,
+        products.with_matvec(
+            "Vallis", "vallis", "Hessian(objective).matvec(v)", lambda setting: ours.hessian(ours.objective(setting))
+        ),
+        products.curvlinops("HessianLinearOperator"),
+        products.with_matvec(
+            "hessian-eigenthings", "hessian-eigenthings", "HessianOperator(...).matvec(v)", peers.eigenthings_hessian
         ),
         Contender("PyHessian", "pyhessian", "peer", "hessian(...).dataloader_hv_product(v)", _pyhessian, REPEATS),
         Contender(
@@ -107,6 +82,6 @@ BENCHMARK = Benchmark(
             "two gradients", "torch", "reference", "torch.autograd.grad(loss, leaves), twice", _two_gradients, REPEATS
         ),
     ),
-    judge=_judge,
+    judge=products.judge("hessian-product", truth.hessian_product),
     remarks=("The floor is two gradients; the target is 1.3 of it.",),
 )

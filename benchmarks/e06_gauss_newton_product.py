@@ -6,26 +6,10 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks import judges, ours, peers, truth
-from benchmarks.contest import Answer, Benchmark, Contender, Score
+from benchmarks import judges, ours, peers, products, truth
+from benchmarks.contest import Answer, Benchmark, Contender
 from benchmarks.fixtures import Setting
-
-LIMIT, REPEATS = 1e-5, 10
-
-
-def _ours(setting: Setting) -> Callable[[], Answer]:
-    operator, vector = ours.gauss_newton(ours.objective(setting)), judges.probe(setting)
-    return lambda: Answer(operator.matvec(vector), 1)
-
-
-def _curvlinops(setting: Setting) -> Callable[[], Answer]:
-    operator, vector = peers.curvlinops_operator(setting, "GGNLinearOperator"), judges.probe(setting)
-    return lambda: Answer((operator @ vector).detach(), 1)
-
-
-def _eigenthings(setting: Setting) -> Callable[[], Answer]:
-    operator, vector = peers.eigenthings_gauss_newton(setting), judges.probe(setting)
-    return lambda: Answer(operator.matvec(vector).detach(), 1)
+from benchmarks.products import REPEATS
 
 
 def _plain(setting: Setting) -> Callable[[], Answer]:
@@ -50,24 +34,23 @@ def _plain(setting: Setting) -> Callable[[], Answer]:
     return product
 
 
-def _judge(setting: Setting, answer: Answer, thorough: bool) -> Score:
-    vector = judges.probe(setting)
-    exact = truth.cached(setting, "gauss-newton-product", lambda: truth.gauss_newton_product(setting)(vector).numpy())
-    return judges.product(setting, answer, torch.from_numpy(exact), LIMIT)
-
-
 BENCHMARK = Benchmark(
     id="E6",
     title="One product of the Gauss-Newton matrix over all data",
     work="one product, the operator being there",
-    limit=f"relative error at most {LIMIT:g}",
+    limit=f"relative error at most {products.LIMIT:g}",
     target=0.9,
     settings=(Setting("D-MLP", 599), Setting("D-CNN", 599), Setting("D-MLP", 512)),
     contenders=(
-        Contender("Vallis", "vallis", "ours", "GaussNewton(objective).matvec(v)", _ours, REPEATS),
-        Contender("curvlinops", "curvlinops", "peer", "GGNLinearOperator(...) @ v", _curvlinops, REPEATS),
-        Contender(
-            "hessian-eigenthings", "hessian-eigenthings", "peer", "GGNOperator(...).matvec(v)", _eigenthings, REPEATS
+        products.with_matvec(
+            "Vallis",
+            "vallis",
+            "GaussNewton(objective).matvec(v)",
+            lambda setting: ours.gauss_newton(ours.objective(setting)),
+        ),
+        products.curvlinops("GGNLinearOperator"),
+        products.with_matvec(
+            "hessian-eigenthings", "hessian-eigenthings", "GGNOperator(...).matvec(v)", peers.eigenthings_gauss_newton
         ),
         Contender(
             "plain torch.func",
@@ -78,5 +61,5 @@ BENCHMARK = Benchmark(
             REPEATS,
         ),
     ),
-    judge=_judge,
+    judge=products.judge("gauss-newton-product", truth.gauss_newton_product),
 )

@@ -20,6 +20,7 @@ PACKAGES = (
     "curvlinops-for-pytorch",
     "hessian-eigenthings",
     "pyhessian",
+    "traintools",
 )
 
 

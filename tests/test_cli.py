@@ -26,6 +26,7 @@ def vallis(capsys: pytest.CaptureFixture[str]) -> Vallis:
 def test_help_names_every_command(vallis: Vallis) -> None:
     printed = vallis.good("--help")
     assert printed == vallis.good("-h") == vallis.good("help")
+    assert vallis.good("help", "list") == vallis.good("list", "--help")
     for name, says in cli.COMMANDS.items():
         assert f"  {name}" in printed
         assert says in printed

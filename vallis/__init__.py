@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vallis.numerics.curvature import GaussNewton as GaussNewton
     from vallis.numerics.curvature import Hessian as Hessian
     from vallis.numerics.distributed import DataParallel as DataParallel
+    from vallis.numerics.dynamics import DynamicsRecorder as DynamicsRecorder
     from vallis.numerics.fisher import EmpiricalFisher as EmpiricalFisher
     from vallis.numerics.fisher import Fisher as Fisher
     from vallis.numerics.fisher import SampledFisher as SampledFisher
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from vallis.numerics.residual import Residual as Residual
     from vallis.report.examine import examine as examine
     from vallis.run.measure import measure as measure
+    from vallis.run.population import train_all as train_all
     from vallis.run.train import train as train
 
 __version__ = "0.1.0"
 __all__ = [
     "DataParallel",
+    "DynamicsRecorder",
     "EmpiricalFisher",
     "Fisher",
     "GaussNewton",
@@ -49,10 +52,12 @@ __all__ = [
     "measure",
     "objective_of",
     "train",
+    "train_all",
 ]
 
 _HOMES = {
     "DataParallel": "vallis.numerics.distributed",
+    "DynamicsRecorder": "vallis.numerics.dynamics",
     "EmpiricalFisher": "vallis.numerics.fisher",
     "Fisher": "vallis.numerics.fisher",
     "GaussNewton": "vallis.numerics.curvature",
@@ -68,6 +73,7 @@ _HOMES = {
     "measure": "vallis.run.measure",
     "objective_of": "vallis.numerics.at",
     "train": "vallis.run.train",
+    "train_all": "vallis.run.population",
 }
 
 

@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    if words[:1] == ["help"] and len(words) > 1:
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help", "help"):
         lines = [f"  {name:<10}{says}" for name, says in COMMANDS.items()]
         print(_HELP.format(commands="\n".join(lines)))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.commands.calls import Vallis
@@ -179,8 +180,60 @@ def test_your_own_network_is_not_trained_here(own: Vallis, option: str) -> None:
         ("mine.py:nothing", "a function nothing was required in mine.py"),
         ("mine.py:number", "a dict was required of mine.py:number, a int came"),
         ("mine.py:incomplete", "a dict with module, loss and train was required"),
-        ("mine.py", "a Python file was required"),
+        ("mine.py", "a file and a function in it were required, mine.py came: write FILE.py:FUNCTION"),
+        ("mine.py:", "a file and a function in it were required"),
+        ("yours.py:network", "a Python file was required at yours.py"),
+        (
+            "more.py:raising",
+            "a function raising() that returns was required, more.py, line 2, raised RuntimeError: boom",
+        ),
+        ("more.py:wanting", "raised TypeError: wanting() missing 1 required positional argument"),
+        ("more.py:mistyped", "no argument of vallis.examine is named 'tset'; did you mean test"),
+        ("broken.py:network", "a file that can be imported was required, broken.py, line 1, raised SyntaxError"),
+        ("lacking.py:network", "a file that can be imported was required, lacking.py, line 1, raised ModuleNotFound"),
     ],
 )
 def test_your_own_network_wrongly(own: Vallis, where: str, said: str) -> None:
+    Path("more.py").write_text(MORE)
+    Path("broken.py").write_text("def network(:")
+    Path("lacking.py").write_text("import there_is_no_such_module")
     assert said in own.refused("examine", where)
+
+
+MORE = """def raising():
+    raise RuntimeError("boom")
+def wanting(what):
+    return {}
+def mistyped():
+    return {"module": 1, "loss": 2, "train": 3, "tset": 4}
+def chosen():
+    import mine
+    return {**mine.network(), "measurements": ["margins"]}
+def placed():
+    import mine
+    given = {**mine.network(), "out": "from_file", "panel": "nosuch"}
+    del given["measurements"]
+    return given
+"""
+
+
+def test_settings_and_options_hold_for_your_own_network_too(own: Vallis) -> None:
+    Path("more.py").write_text(MORE)
+    assert "no option prefix is named '--foo.'" in own.refused("examine", "mine.py:network", "--foo.x", "1")
+    assert "names its own measurements" in own.refused("examine", "more.py:chosen", "--margins.split", "train")
+    assert "leave one of the two out" in own.refused("examine", "more.py:chosen", "--panel", "full")
+    assert "at least one thread" in own.refused("examine", "mine.py:network", "--threads", "0")
+    own.good("examine", "more.py:placed", "--panel", "quick", "--out", "said", "--hessian_spectrum.num_top", "2")
+    assert "margins" in report("said")["results"]
+    assert len(np.load("said/arrays/hessian_spectrum.eigenvalues_top.npy")) == 2
+    assert not Path("from_file").exists()
+
+
+def test_ctrl_c_says_where_the_report_is_of_what_was_measured(own: Vallis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vallis.report.examine.measure_all", stop)
+    done = own("examine", "mine.py:network", "--out", "mine")
+    assert (done.code, done.out) == (130, "")
+    assert "what was measured is in mine/report.html; the same command begins anew" in done.err

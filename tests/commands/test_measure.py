@@ -44,8 +44,11 @@ def test_a_trajectory(vallis: Vallis) -> None:
 def test_a_pair(vallis: Vallis) -> None:
     found = values(vallis.good("measure", "distance", *TOYS, "--json", "--partner-seed", "1"))
     assert found["distance"]["value"] > 0  # type: ignore[operator]
-    alone = vallis.good("measure", "distance", *TOYS)
-    assert "needs_pair" in alone
+
+
+def test_the_last_step_is_a_snapshot_like_any_other(vallis: Vallis) -> None:
+    found = values(vallis.good("measure", "way", *TOYS, "--json", "--snapshots", "0,5"))
+    assert found["norm"]["coords"] == {"step": [0.0, 5.0]}
 
 
 def test_one_that_watches(vallis: Vallis) -> None:
@@ -67,12 +70,19 @@ def test_a_failure_fails(vallis: Vallis) -> None:
     ("words", "said"),
     [
         (("measure",), "measurement"),
+        (("measure", "norm", "mine.py:network"), "your own network is measured by vallis examine mine.py:network"),
         (("measure", "nrom"), "did you mean norm"),
         (("measure", "norm", *TOYS, "--norm.ordre", "1"), "did you mean order"),
         (("measure", "norm", *TOYS, "--margins.split", "x"), "no option prefix is named '--margins.'"),
         (("measure", "way", *TOYS, "--snapshots", "a"), "--snapshots must be whole numbers"),
-        (("measure", "way", *TOYS, "--snapshots", "-1"), "snapshots must be at steps from 0 on"),
-        (("measure", "norm", *TOYS, "--threads", "0"), "at least one worker and one thread"),
+        (("measure", "way", *TOYS, "--snapshots", "1.5"), "--snapshots must be whole numbers"),
+        (("measure", "way", *TOYS, "--snapshots", "0,,2"), "--snapshots must be whole numbers"),
+        (("measure", "way", *TOYS, "--snapshots=0,-1"), "--snapshots must be at steps from 0 on, -1 came"),
+        (("measure", "way", *TOYS, "--snapshots", "0,9,5"), "--snapshots at steps 0..5 were required, 9 came"),
+        (("measure", "norm", *TOYS, "--snapshots", "1"), "norm takes a solution: leave it out"),
+        (("measure", "distance", *TOYS), "takes a pair: name its seed with --partner-seed"),
+        (("measure", "norm", *TOYS, "--partner-seed", "1"), "norm takes a solution: leave it out"),
+        (("measure", "norm", *TOYS, "--threads", "0"), "at least one thread was required, --threads 0 came"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(vallis: Vallis, words: tuple[str, ...], said: str) -> None:

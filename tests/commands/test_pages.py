@@ -75,7 +75,8 @@ def test_each_outcome_in_words(part: object, outcome: Outcome, words: str) -> No
     ("value", "words"),
     [
         (Estimate(value=0.1234567), "0.123457"),
-        (Estimate(value=2.0, stderr=0.0, unit="steps"), "2 steps (exact)"),
+        (Estimate(value=2.0, stderr=0.0, unit="steps", method="counted"), "2 steps (exact)"),
+        (Estimate(value=1.0, stderr=0.0, n=5, method="fraction of examples"), "1 +- 0"),
         (Array(data=np.zeros((2, 3)), dims=("a", "b")), "array 2x3 over a, b"),
     ],
 )

@@ -49,9 +49,11 @@ def test_a_study_is_written_anew(vallis: Vallis) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("nowhere",), "nowhere has neither jobs.json nor study.json"),
-        (("nowhere", "--figures", "pdf"), "nowhere"),
-        (("out", "--figures", "docx"), "formats among"),
+        (("nowhere",), "the folder of a report or a study was required, nowhere is none"),
+        (("nowhere", "--figures", "pdf"), "nowhere is none"),
+        ((".",), "has neither jobs.json nor study.json"),
+        ((".", "--figures", "docx"), "formats among"),
+        ((".", "--figures", " ,"), "at least one of pdf, svg, png and csv was required"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(vallis: Vallis, words: tuple[str, ...], said: str) -> None:

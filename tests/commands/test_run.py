@@ -93,7 +93,15 @@ GOOD = {"problem": "digits", "model": "mlp", "training": "gradient_descent"}
         ({**GOOD, "model": {"name": "mlp", "settings": {"width": 3}}}, "did you mean widths"),
         ({**GOOD, "problem": {"name": "digits", "version": 99}}, "version 99"),
         ({**GOOD, "seed": "one"}, "a whole number as seed"),
-        ({**GOOD, "snapshots": [0.5]}, "a whole number as seed and a list"),
+        ({**GOOD, "seed": True}, "a whole number as seed, True came"),
+        ({**GOOD, "snapshots": [0.5]}, "a list of whole numbers from 0 on as snapshots, [0.5] came"),
+        ({**GOOD, "snapshots": [3, -1]}, "a list of whole numbers from 0 on as snapshots, [3, -1] came"),
+        ({**GOOD, "measurements": "margins"}, "a list as measurements, 'margins' came"),
+        ({**GOOD, "measurements": 5}, "a list as measurements, 5 came"),
+        ({**GOOD, "partner": 3}, "a job as partner, 3 came"),
+        ({**GOOD, "tags": 3}, "an object of texts, numbers, true and false as tags, 3 came"),
+        ({**GOOD, "tags": {"a": [1]}}, "an object of texts, numbers, true and false as tags"),
+        ({**GOOD, "model": {"name": "mlp", "settings": 3}}, "needs an object as settings of mlp, 3 came"),
         ({**GOOD, "measurements": [{"settings": {}}]}, "which of measurements"),
     ],
 )
@@ -103,3 +111,11 @@ def test_what_is_no_job_is_one_sentence(vallis: Vallis, held: Any, said: str) ->
 
 def test_a_file_that_is_not_there_is_one_sentence(vallis: Vallis) -> None:
     assert "nowhere.json cannot be read" in vallis.refused("run", "nowhere.json")
+
+
+@pytest.mark.usefixtures("toys")
+@pytest.mark.parametrize(
+    ("words", "said"), [((), "none answers at nowhere within"), (("--workers", "2"), "leave one out")]
+)
+def test_a_scheduler_that_does_not_answer_is_one_sentence(vallis: Vallis, words: tuple[str, ...], said: str) -> None:
+    assert said in vallis.refused("run", write(TOY), "--scheduler", "nowhere", *words)

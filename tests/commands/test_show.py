@@ -43,3 +43,5 @@ def test_an_unknown_part_is_a_sentence(vallis: Vallis) -> None:
     assert "did you mean digits" in vallis.refused("show", "digts")
     assert "named 'digits'" in vallis.refused("show", "model", "digits")
     assert "no kind is named" in vallis.refused("show", "modle", "mlp")
+    assert "after the kind model, none came: choose one of alexnet_small" in vallis.refused("show", "model")
+    assert "show one part" in vallis.refused("show", "model", "mlp", "convnet")

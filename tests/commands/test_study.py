@@ -90,6 +90,7 @@ def test_failed_measurements_are_told(vallis: Vallis, monkeypatch: pytest.Monkey
         (("toy_study", "--scale", "paper"), "none at scale paper"),
         (("toy_study", "--seeds", "a"), "--seeds must be whole numbers"),
         (("toy_study", "--study.num_seed", "1"), "did you mean num_seeds"),
+        (("toy_study", "--seeds", "1,2,1"), "each once, was required, [1, 2, 1] came"),
         (("toy_study", "--workers", "0"), "at least one worker"),
     ],
 )

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vallis.core.numbers import count, probability, written
+from vallis.core.numbers import count, is_exact, probability, written
+from vallis.core.types import Estimate
 
 
 @pytest.mark.parametrize(
@@ -62,6 +63,21 @@ def test_p_values() -> None:
         "",
         "",
     ]
+
+
+@pytest.mark.parametrize(
+    ("stderr", "method", "says"),
+    [
+        (0.0, "sum of the diagonal, exact", True),
+        (0.0, "steps of training, counted", True),
+        (0.0, "fraction of examples", False),
+        (0.0, "", False),
+        (0.1, "exact", False),
+        (None, "exact", False),
+    ],
+)
+def test_an_error_bar_of_zero_alone_is_not_exact(stderr: float | None, method: str, says: bool) -> None:
+    assert is_exact(Estimate(value=1.0, stderr=stderr, method=method)) == says
 
 
 def test_counts() -> None:

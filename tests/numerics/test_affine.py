@@ -10,7 +10,7 @@ from tests.numerics.layer_solutions import LAYERED, convolutions, odd
 from tests.numerics.solutions import AWKWARD, built, classes, held, one_parameter, random
 from vallis.core.errors import UnknownPart
 from vallis.core.objective import Objective
-from vallis.numerics.affine import affine_layers
+from vallis.numerics.affine import _named, affine_layers
 from vallis.numerics.surface import in_eval_mode
 
 EXPECTED = {
@@ -42,14 +42,14 @@ def test_what_only_looks_affine_is_told_with_the_reason() -> None:
     found, refused = affine_layers(Objective(odd()))
     assert [layer.name for layer in found] == ["after", "idle"]
     assert {name: " ".join(why.split()[-5:]) for name, why in refused.items()} == {
-        "embedding": "no matrix of its own",
+        "embedding": "layers are read as matrices",
         "tied": "or computed from other parameters",
         "hooked": "that it is called with",
         "elsewhere": "that it is called with",
         "mixed": "no axis of 5 examples",
         "before": "be told apart by example",
         "normed": "or computed from other parameters",
-        "normed.parametrizations.weight": "no matrix of its own",
+        "normed.parametrizations.weight": "layers are read as matrices",
     }
 
 
@@ -109,3 +109,17 @@ def test_a_layer_that_returns_something_else_is_refused() -> None:
     found, refused = affine_layers(Objective(held(built(Split), random(9, 2), classes(9))))
     assert [layer.name for layer in found] == ["head"]
     assert refused == {"both": "it returns a tuple"}
+
+
+def test_articles_are_those_of_the_spoken_name() -> None:
+    class One(nn.Module):
+        pass
+
+    found = [_named(module) for module in (One(), nn.Embedding(2, 2), nn.LSTM(1, 1), nn.Linear(1, 1))]
+    assert found == ["a One", "an Embedding", "an LSTM", "a Linear"]
+
+
+def test_a_single_name_is_one_name() -> None:
+    layers, refused = affine_layers(Objective(AWKWARD["transformer"]()), "head")
+    assert [layer.name for layer in layers] == ["head"]
+    assert not refused

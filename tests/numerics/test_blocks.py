@@ -83,3 +83,8 @@ def test_a_solver_takes_a_block() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UnknownPart, match="layer or parameter"):
         layer_blocks(Objective(tied(), "train"), ["nowhere"])
+
+
+def test_a_single_name_is_one_name() -> None:
+    objective = Objective(AWKWARD["transformer"](), "train", torch.float64)
+    assert list(layer_blocks(objective, "head")) == ["head"]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 from tests.numerics.layer_solutions import language, rectified
-from tests.numerics.solutions import batch_norm, binary, classes, held, mlp, random, regression, tokens
+from tests.numerics.solutions import AWKWARD, batch_norm, binary, built, classes, held, mlp, random, regression, tokens
 from tests.numerics.test_curvature import dense_gauss_newton
-from vallis.core.errors import LossError, UnknownPart, UsageError
+from vallis.core.errors import LossError, ModelError, UnknownPart, UsageError
 from vallis.core.losses import CrossEntropy
 from vallis.core.objective import Objective
+from vallis.core.own_loss import adapt
 from vallis.core.rng import Rng
 from vallis.core.types import Solution
 from vallis.numerics.class_structure import class_structure
@@ -24,9 +28,9 @@ from vallis.numerics.surface import in_eval_mode
 Sums = dict[str, torch.Tensor]
 
 
-def by_hand(solution: Solution) -> Sums:
+def by_hand(solution: Solution, part: str = "", class_weights: tuple[float, ...] = (1.0,) * 9) -> Sums:
     """Every example's gradient for every label, and the sums over them as the paper writes them."""
-    objective = Objective(solution, dtype=torch.float64)
+    objective = Objective(solution, *([part] if part else []), dtype=torch.float64)
     gradients: dict[tuple[int, int], list[torch.Tensor]] = {}
     weights: dict[tuple[int, int], list[float]] = {}
     num_classes = 0
@@ -39,9 +43,9 @@ def by_hand(solution: Solution) -> Sums:
         for row, label in zip(scores, batch.y.reshape(-1).tolist(), strict=True):
             for other in range(num_classes) if label >= 0 else ():
                 loss = torch.nn.functional.cross_entropy(row[None], torch.tensor([other]))
-                parts = torch.autograd.grad(loss, point, retain_graph=True)
+                parts = torch.autograd.grad(loss, point, retain_graph=True, allow_unused=True, materialize_grads=True)
                 gradients.setdefault((label, other), []).append(torch.cat([part.reshape(-1) for part in parts]))
-                share = float(row.softmax(0)[other].detach()) / objective.total_weight
+                share = class_weights[label] * float(row.softmax(0)[other].detach()) / objective.total_weight
                 weights.setdefault((label, other), []).append(share)
     size = objective.num_parameters
     parts = {name: torch.zeros(size, size, dtype=torch.float64) for name in ("classes", "own", "cross", "within")}
@@ -99,6 +103,82 @@ def test_the_parts_are_the_papers_sums_and_add_up_to_the_whole(name: str) -> Non
     assert torch.linalg.eigvalsh(truth["within"]).min() > -1e-12
 
 
+@pytest.mark.parametrize("name", ["batch_norm_training", "unused"])
+def test_a_batch_whose_rows_depend_on_each_other_is_not_cut(name: str) -> None:
+    solution = AWKWARD[name]()
+    objective = Objective(solution, "train", torch.float64)
+    found, truth = class_structure(objective), by_hand(solution, "train")
+    torch.testing.assert_close(found.classes.dense(), truth["classes"] + truth["own"], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found.cross.dense(), truth["cross"], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch_size", [4, 9])
+@pytest.mark.parametrize("as_function", [False, True])
+def test_class_weights_are_those_of_the_examples(batch_size: int, as_function: bool) -> None:
+    w = (1.0, 4.0, 0.25)
+    module, function = nn.CrossEntropyLoss(torch.tensor(w)), partial(F.cross_entropy, weight=torch.tensor(w).double())
+    y = classes(9)
+    y[2] = -100
+    solution = held(mlp().net.module, random(9, 2), y, adapt(function if as_function else module), batch_size)
+    objective = Objective(solution, dtype=torch.float64)
+    found, truth = class_structure(objective), by_hand(solution, class_weights=w)
+    torch.testing.assert_close(found.classes.dense(), truth["classes"] + truth["own"], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(found.cross.dense(), truth["cross"], rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        found.classes.dense() + found.cross.dense() + truth["within"],
+        dense_gauss_newton(solution),
+        rtol=1e-9,
+        atol=1e-12,
+    )
+    assert float(found.weights.sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1),
+        nn.NLLLoss(),
+        partial(F.nll_loss, weight=torch.ones(3)),
+    ],
+)
+def test_what_is_no_cross_entropy_of_logits_is_named_where_it_is_refused(loss: Any) -> None:
+    solution = held(mlp().net.module, random(9, 2), classes(9), loss=adapt(loss))
+    with pytest.raises(LossError, match=r"(CrossEntropyLoss with weights|NLLLoss|nll_loss with weights) came: use"):
+        class_structure(Objective(solution))
+
+
+def test_negative_class_weights_are_refused() -> None:
+    loss = adapt(nn.CrossEntropyLoss(torch.tensor([3.0, 3.0, -0.1])))
+    with pytest.raises(LossError, match="not negative were required"):
+        class_structure(Objective(held(mlp().net.module, random(9, 2), classes(9), loss=loss)))
+
+
+class Choosy(nn.Module):
+    """Raises this for any batch that is not whole."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.layer, self.error = nn.Linear(2, 3), error
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) != 9:
+            raise self.error
+        return self.layer(x)
+
+
+def test_a_network_that_refuses_a_part_is_asked_for_the_whole() -> None:
+    solution = held(built(lambda: Choosy(ValueError("nine rows"))), random(9, 2), classes(9), batch_size=9)
+    found, truth = class_structure(Objective(solution, dtype=torch.float64)), by_hand(solution)
+    torch.testing.assert_close(found.classes.dense(), truth["classes"] + truth["own"], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), ModelError("said why"), KeyError("a bug")])
+def test_what_is_wrong_beside_the_cut_is_not_hidden(error: Exception) -> None:
+    solution = held(built(lambda: Choosy(error)), random(9, 2), classes(9), batch_size=9)
+    with pytest.raises(type(error), match=str(error.args[0])):
+        class_structure(Objective(solution, dtype=torch.float64))
+
+
 def test_the_spectra_have_the_ranks_of_the_classes() -> None:
     found = class_structure(Objective(mlp(), dtype=torch.float64))
     assert found.num_classes == 3
@@ -130,8 +210,10 @@ def test_layers_by_name() -> None:
     whole, block = class_structure(objective), class_structure(objective, ["2"])
     for one, other in ((whole.classes, block.classes), (whole.cross, block.cross)):
         torch.testing.assert_close(one.dense()[places][:, places], other.dense(), rtol=1e-10, atol=1e-14)
-    with pytest.raises(UnknownPart):
-        class_structure(objective, ["7"])
+    assert torch.equal(class_structure(objective, only="2").classes.dense(), block.classes.dense())
+    for name in ("7", "02"):  # a string is one name, and no sequence of letters
+        with pytest.raises(UnknownPart):
+            class_structure(objective, name)
 
 
 def test_what_has_no_classes_is_refused() -> None:

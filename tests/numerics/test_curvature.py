@@ -31,6 +31,7 @@ from vallis.core.objective import Objective
 from vallis.core.own_loss import OwnLoss
 from vallis.core.types import Solution
 from vallis.numerics.curvature import GaussNewton, Hessian, positions, select
+from vallis.numerics.fisher import EmpiricalFisher, Fisher
 from vallis.numerics.operators import Restricted
 from vallis.numerics.surface import in_eval_mode
 from vallis.testing.oracles import dense_hessian
@@ -154,6 +155,22 @@ def test_names_choose_parameters_and_layers() -> None:
         select(names, ["1.wieght"])
     with pytest.raises(UnknownPart):
         Hessian(Objective(mlp()), only=["5"])
+
+
+def test_a_string_is_one_name() -> None:
+    """Letter by letter it would be two layers of an `nn.Sequential`."""
+    names = ["1.weight", "2.weight", "12.weight"]
+    assert select(names, "12") == (False, False, True)
+    objective = Objective(mlp(), dtype=torch.float64)
+    assert torch.equal(positions(objective, "2"), positions(objective, ["2"]))
+    for name in ("02", "24", ""):
+        for refusing in (select, positions):
+            with pytest.raises(UnknownPart, match=f"is named '{name}'"):
+                refusing(objective.names if refusing is select else objective, name)
+    for kind in (Hessian, GaussNewton, Fisher, EmpiricalFisher):
+        assert torch.equal(kind(objective, only="2").dense(), kind(objective, only=["2"]).dense())
+        with pytest.raises(UnknownPart, match="is named '02'"):
+            kind(objective, only="02")
 
 
 def test_parameters_that_nothing_depends_on_have_zero_rows() -> None:

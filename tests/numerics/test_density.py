@@ -9,6 +9,7 @@ from scipy import stats
 
 from tests.numerics.solutions import AWKWARD, mlp
 from tests.numerics.test_lanczos import MATRIX, TRUTH, P
+from tests.numerics.test_quadrature import beside_an_outlier
 from tests.numerics.test_spectra import rotated
 from vallis.core.errors import SettingsError, UsageError
 from vallis.core.objective import Objective
@@ -204,3 +205,77 @@ def test_what_is_not_finite_or_not_symmetric_is_refused(size: int) -> None:
         spectral_density(Dense(torch.full((size, size), torch.inf)), num_probes=1, num_steps=2, rng=RNG)
     with pytest.raises(UsageError, match="symmetric"):
         spectral_density(Dense(torch.triu(torch.ones(size, size))), num_probes=1, num_steps=2, rng=RNG)
+
+
+@pytest.mark.parametrize("search", [0, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_eigenvalue_at_a_threshold_counts_as_reached(search: int, dtype: torch.dtype) -> None:
+    """Multiple eigenvalues exactly where the question is; rounding puts the nodes on either side."""
+    values = torch.tensor([0.0] * 200 + [1.0] * 80 + [-2.0] * 20).double()
+    points = np.array([-2.0, -1.0, 0.0, 0.5, 1.0])
+    true = np.array([20, 20, 220, 220, 300]) / 300
+    inside = []
+    for repeat in range(25):
+        seen = spectral_density(
+            Dense(rotated(values).to(dtype)), num_probes=4, num_steps=8, num_search_steps=search, rng=RNG.child(repeat)
+        )
+        band = seen.cumulative(points)
+        np.testing.assert_allclose(band.value, true, atol=0.15)
+        assert band.value[-1] == pytest.approx(1.0, abs=1e-5)
+        inside.append((band.low <= true + 1e-6) & (true <= band.high + 1e-6))
+        share, low, high = seen.fraction_within(1.0)
+        assert low <= share <= high
+        assert share == pytest.approx(280 / 300, abs=0.1)
+        assert seen.fraction_within(2.0)[0] == pytest.approx(1.0, abs=1e-5)
+    assert (np.sum(inside, axis=0) >= stats.binom.ppf(0.001, 25, 0.95)).all()
+
+
+def test_a_solved_operator_leaves_open_what_equals_a_threshold_up_to_rounding() -> None:
+    values = torch.tensor([0.0] * 10 + [1.0] * 5 + [-1.0] * 5).double()
+    seen = spectral_density(Dense(rotated(values)), num_probes=1, num_steps=1, rng=RNG)
+    band = seen.cumulative([-1.0, 0.0, 0.5])
+    np.testing.assert_allclose(band.value, [0.25, 0.75, 0.75])
+    np.testing.assert_allclose(band.low, [0.0, 0.25, 0.75])
+    np.testing.assert_allclose(band.high, [0.25, 0.75, 0.75])
+    assert seen.fraction_within(1.0) == pytest.approx((1.0, 0.5, 1.0))
+
+
+@pytest.mark.parametrize("search", [0, 16])
+def test_float32_beside_an_outlier_covers_what_it_does_not_resolve(search: int) -> None:
+    matrix = beside_an_outlier(1e6)
+    true = torch.linalg.eigvalsh(matrix).numpy()
+    points = np.array([0.6, 0.75, 1.0, 1.25, 1.4])
+    shares = np.searchsorted(true, points) / 300
+    for repeat in range(5):
+        seen = spectral_density(
+            Dense(matrix.float()), num_probes=4, num_steps=10, num_search_steps=search, rng=RNG.child(repeat)
+        )
+        band = seen.cumulative(points)
+        assert (band.low <= shares).all()
+        assert (shares <= band.high).all()
+        assert seen.rounding > 0.1
+
+
+def test_unconverged_pairs_are_noted_and_stay_so() -> None:
+    rough = eigenpairs(Dense(MATRIX), largest=4, rng=RNG, max_products=6).largest
+    assert not rough.converged.all()
+    seen = spectral_density(Dense(MATRIX), num_probes=2, num_steps=4, rng=RNG, known=rough)
+    assert [note.code for note in seen.notes] == ["known_not_converged"]
+    assert seen.pairs is not None
+    assert int((~seen.pairs.converged).sum()) == int((~rough.converged).sum())
+    assert found().notes == ()
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_a_scale_whose_square_float32_does_not_hold(scale: float) -> None:
+    single = spectral_density(
+        Dense((scale * MATRIX).float()), num_probes=4, num_steps=8, num_search_steps=16, rng=RNG.child(0)
+    )
+    assert distance(single, scale * TRUTH) / scale == pytest.approx(distance(found(), TRUTH), rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_smallest_operators(size: int) -> None:
+    matrix = torch.tensor([[2.0, 0.5], [0.5, -1.0]], dtype=torch.float64)[:size, :size]
+    seen = spectral_density(Dense(matrix), num_probes=3, num_steps=4, rng=RNG, exact_size=0)
+    assert distance(seen, torch.linalg.eigvalsh(matrix).numpy()) < 1e-12

@@ -9,6 +9,7 @@ from scipy import stats
 
 from tests.numerics.solutions import mlp
 from tests.numerics.test_lanczos import MATRIX, TRUTH, P
+from tests.numerics.test_quadrature import beside_an_outlier
 from tests.numerics.test_spectra import rotated
 from vallis.core.errors import SettingsError, UsageError
 from vallis.core.objective import Objective
@@ -17,6 +18,8 @@ from vallis.numerics.curvature import GaussNewton
 from vallis.numerics.determinant import LogDeterminant, log_determinant
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.operators import Dense
+from vallis.numerics.probes import sphere
+from vallis.numerics.spectra import Eigenpairs
 from vallis.testing.oracles import dense_hessian
 
 RNG = Rng(0).child("determinant")
@@ -121,3 +124,95 @@ def test_impossible_wishes_are_refused() -> None:
         found(num_steps=0)
     with pytest.raises(UsageError, match="finite"):
         log_determinant(Dense(torch.full((9, 9), torch.inf)), shift=1.0, num_probes=1, num_steps=1, rng=RNG)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("ratio", [1e5, 1e6])
+@pytest.mark.parametrize("num_steps", [3, 12])
+def test_beside_an_outlier_the_bounds_hold(num_steps: int, ratio: float, dtype: torch.dtype) -> None:
+    """All bounds of a probe, for the truth of that very probe by the dense eigenvectors."""
+    matrix = beside_an_outlier(ratio)
+    values, vectors = torch.linalg.eigh(matrix)
+    seen = log_determinant(
+        Dense(matrix.to(dtype)), shift=0.1, num_probes=3, num_steps=num_steps, rng=RNG, lower_end=0.0, exact_size=0
+    )
+    assert seen.is_bracketed
+    for probe in range(3):
+        weights = (vectors.T @ sphere(Dense(matrix), RNG.child("probe", probe))) ** 2
+        true = 300 * float(weights @ (values + 0.1).log())
+        assert seen.low[probe] - 0.5 <= true <= seen.high[probe] + 0.5  # of 30; the rounding of float32
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 6, 30])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_singular_matrix_with_its_lower_end_at_zero(num_steps: int, dtype: torch.dtype) -> None:
+    """Like a Gauss-Newton matrix of low rank: Ritz values meet the end, or fall below it by rounding."""
+    values = torch.cat([torch.zeros(290), torch.linspace(1.0, 9.0, 10)]).double()
+    true = float((values + 0.1).log().sum())
+    operator = Dense(rotated(values).to(dtype))
+    seen = log_determinant(operator, shift=0.1, num_probes=8, num_steps=num_steps, rng=RNG, lower_end=0.0)
+    low, high = seen.interval(0.9999)
+    assert seen.is_bracketed
+    assert low <= true <= high
+
+
+def test_a_lower_end_that_eigenvalues_lie_below_is_refused() -> None:
+    with pytest.raises(UsageError, match="lower it, or leave it out"):
+        log_determinant(Dense(MATRIX), shift=1.2, num_probes=1, num_steps=20, rng=RNG, lower_end=-0.5)
+    with pytest.raises(UsageError, match="lower it, or leave it out"):
+        log_determinant(Dense(MATRIX), shift=1.2, num_probes=1, num_steps=20, rng=RNG, lower_end=-0.5, exact_size=P)
+    with pytest.raises(UsageError, match="lower it, or leave it out"):
+        log_determinant(
+            Dense(MATRIX), shift=1.2, num_probes=1, num_steps=1, rng=RNG, lower_end=-0.5, known=KNOWN.smallest
+        )
+
+
+def test_without_a_lower_bound_none_is_claimed() -> None:
+    """Few steps and a small shift: for all that they say, the spectrum may reach below zero."""
+    values = torch.cat([torch.logspace(-3, 0, 290), torch.linspace(1.0, 9.0, 10)]).double()
+    how = {"shift": 1e-3, "num_probes": 3, "num_steps": 4, "rng": RNG}
+    free = log_determinant(Dense(rotated(values)), **how)  # type: ignore[arg-type]
+    assert not free.is_bracketed
+    assert "not_bracketed" in [note.code for note in free.notes]
+    np.testing.assert_array_equal(free.low, free.high)
+    bound = log_determinant(Dense(rotated(values)), lower_end=0.0, **how)  # type: ignore[arg-type]
+    assert bound.is_bracketed
+    assert bound.notes == ()
+
+
+def test_unconverged_pairs_are_noted() -> None:
+    rough = eigenpairs(Dense(MATRIX), largest=4, rng=RNG, max_products=6).largest
+    seen = log_determinant(Dense(MATRIX), shift=SHIFT, num_probes=2, num_steps=5, rng=RNG, known=rough, lower_end=-1.0)
+    assert [note.code for note in seen.notes] == ["known_not_converged"]
+    good = log_determinant(
+        Dense(MATRIX), shift=SHIFT, num_probes=2, num_steps=5, rng=RNG, known=KNOWN.largest, lower_end=-1.0
+    )
+    assert good.notes == ()
+
+
+def test_all_pairs_known_is_exact_and_rounding_is_noted() -> None:
+    values, vectors = torch.linalg.eigh(MATRIX)
+    every = Eigenpairs(values=values.numpy(), vectors=vectors, residuals=np.zeros(P), converged=np.ones(P, dtype=bool))
+    seen = log_determinant(Dense(MATRIX), shift=SHIFT, num_probes=2, num_steps=5, rng=RNG, known=every)
+    assert (seen.value, seen.stderr, seen.exact) == (pytest.approx(TRUE), 0.0, True)
+    assert seen.interval() == (seen.value, seen.value)
+    large = torch.diag(torch.tensor([1e8, 1.0, 2.0]))
+    assert [n.code for n in log_determinant(Dense(large), shift=0.0, num_probes=1, num_steps=1, rng=RNG).notes] == [
+        "rounding"
+    ]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_smallest_operators(size: int) -> None:
+    matrix = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)[:size, :size]
+    true = float(torch.linalg.slogdet(matrix).logabsdet)
+    seen = log_determinant(Dense(matrix), shift=0.0, num_probes=40, num_steps=3, rng=RNG, exact_size=0, lower_end=0.1)
+    low, high = seen.interval(0.9999)
+    assert low - 1e-12 <= true <= high + 1e-12
+
+
+def test_a_negative_shift_that_leaves_all_positive() -> None:
+    values = torch.linspace(2.0, 3.0, 300, dtype=torch.float64)
+    seen = log_determinant(Dense(rotated(values)), shift=-1.0, num_probes=6, num_steps=8, rng=RNG, lower_end=1.9)
+    low, high = seen.interval(0.9999)
+    assert low <= float((values - 1).log().sum()) <= high

@@ -103,3 +103,17 @@ def test_a_network_that_is_not_written_out() -> None:
     assert found.stderr is not None
     scores = (found.value - dense_hessian(solution).diagonal()) / found.stderr
     assert float(scores.abs().max()) < 5
+
+
+def test_probes_that_agree_on_an_entry_may_do_so_by_luck() -> None:
+    """Entries 0 and 1 are coupled, all others are not: their probes agree surely, those of the two by luck."""
+    matrix = torch.diag(torch.arange(300.0, dtype=torch.float64))
+    matrix[0, 1] = matrix[1, 0] = 1.0
+    two = [diagonal(Dense(matrix), num_probes=2, rng=RNG.child(repeat)) for repeat in range(30)]
+    assert any(each.stderr is not None and float(each.stderr[0]) == 0.0 for each in two)
+    for each in two:
+        low, high = each.interval()
+        assert bool((low <= matrix.diagonal()).all())
+        assert bool((matrix.diagonal() <= high).all())
+    low, high = diagonal(Dense(matrix), num_probes=12, rng=RNG).interval()
+    assert torch.equal(low[2:], high[2:])

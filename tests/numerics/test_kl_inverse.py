@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Context, Decimal, localcontext
 
 import numpy as np
 import pytest
@@ -45,6 +46,32 @@ def test_no_divergence_changes_nothing(q: float) -> None:
 def test_of_no_error_at_all_there_is_a_closed_form(divergence: float) -> None:
     assert kl_inverse(0.0, divergence) == pytest.approx(1 - math.exp(-divergence), rel=1e-12, abs=1e-15)
     assert kl_inverse(1e-300, divergence) == pytest.approx(-math.expm1(-divergence), rel=1e-9, abs=1e-12)
+
+
+def exact_divergence(q: float, p: float) -> Decimal:
+    """kl(q || p) of the very numbers that are given, in 60 digits."""
+    found = Decimal(0)
+    for one, other in ((Decimal(q), Decimal(p)), (1 - Decimal(q), 1 - Decimal(p))):
+        if one > 0:
+            found += one * (one / other).ln()
+    return found
+
+
+@settings(deadline=None, max_examples=300)
+@given(q=st.one_of(st.just(0.0), SHARES), divergence=st.floats(1e-14, 30.0))
+def test_it_is_never_below_the_exact_one(q: float, divergence: float) -> None:
+    """In exact arithmetic: an upper bound must not lose half a unit in its last place."""
+    p = kl_inverse(q, divergence)
+    with localcontext(Context(prec=60)):
+        assert p == 1.0 or exact_divergence(q, p) >= Decimal(divergence)
+
+
+@pytest.mark.parametrize("divergence", [0.1 * k for k in range(1, 60)])
+def test_without_errors_it_is_rounded_up_by_less_than_two_units(divergence: float) -> None:
+    with localcontext(Context(prec=60)):
+        exact = 1 - (-Decimal(divergence)).exp()
+        p = kl_inverse(0.0, divergence)
+        assert exact <= Decimal(p) <= exact + 2 * Decimal(math.ulp(p))
 
 
 def test_an_independent_solution() -> None:

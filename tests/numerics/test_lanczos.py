@@ -294,3 +294,23 @@ def test_a_matrix_that_is_not_symmetric_after_all_is_found_out() -> None:
 def test_starts_that_point_nowhere_are_refused(start: torch.Tensor) -> None:
     with pytest.raises(UsageError, match="whose sum is finite and not zero"):
         eigenpairs(Dense(MATRIX), largest=1, rng=RNG, start=start)
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_a_scale_whose_square_float32_does_not_hold(scale: float) -> None:
+    """The squares of a product's entries overflow float32 from 1e19 on, and vanish below 1e-23."""
+    how = {"largest": 4, "smallest": 2, "rng": RNG, "tolerance": 1e-3}
+    plain, scaled = (eigenpairs(Dense((each * MATRIX).float()), **how) for each in (1.0, scale))  # type: ignore[arg-type]
+    assert scaled.converged
+    true = np.linalg.eigvalsh(MATRIX.numpy())
+    np.testing.assert_allclose(scaled.largest.values / scale, true[::-1][:4], rtol=1e-3)
+    np.testing.assert_allclose(scaled.smallest.values / scale, true[:2], atol=2e-3 * true.max())
+    assert scaled.scale / scale == pytest.approx(plain.scale, rel=1e-3)
+    assert 0 < scaled.largest.residuals.max() / scale <= 1e-3 * plain.scale * 1.01
+
+
+def test_what_float32_cannot_hold_is_said_in_true_words() -> None:
+    matrix = (1e30 * MATRIX).double()
+    assert eigenpairs(Dense(matrix), largest=1, rng=RNG).converged
+    with pytest.raises(UsageError, match="overflow"):
+        eigenpairs(Dense((1e38 * MATRIX).float() * 1e3), largest=1, rng=RNG)

@@ -83,3 +83,14 @@ def test_impossible_wishes_are_refused() -> None:
             powers(Dense(torch.full((size, size), torch.inf)), num_probes=1, rng=RNG)
         with pytest.raises(UsageError, match="symmetric"):
             powers(Dense(torch.triu(torch.ones(size, size))), num_probes=1, rng=RNG)
+
+
+def test_probes_that_agree_are_not_exact_and_unconverged_pairs_are_noted() -> None:
+    """Of a diagonal matrix both sums are the same for all signs; four probes cannot know it."""
+    operator = Dense(torch.diag(torch.arange(300.0, dtype=torch.float64)))
+    found = powers(operator, num_probes=4, rng=RNG)
+    assert [(each.stderr, each.agree, each.exact) for each in (found.first, found.second)] == [(None, True, False)] * 2
+    assert powers(operator, num_probes=1, rng=RNG, exact_size=300).first.exact
+    rough = eigenpairs(Dense(MATRIX), largest=4, rng=RNG, max_products=6).largest
+    noted = powers(Dense(MATRIX), num_probes=4, rng=RNG, known=rough)
+    assert [note.code for note in noted.second.notes] == ["known_not_converged"]

@@ -9,7 +9,17 @@ from scipy import stats
 
 from vallis.core.rng import Rng
 from vallis.numerics.operators import Dense
-from vallis.numerics.probes import band, signs, sphere, standard_error, t_quantile, without
+from vallis.numerics.probes import (
+    agree,
+    band,
+    chance_of_agreement,
+    signs,
+    skewness_notes,
+    sphere,
+    standard_error,
+    t_quantile,
+    without,
+)
 
 RNG = Rng(0).child("probes")
 SINGLE, DOUBLE = (Dense(torch.eye(500, dtype=dtype)) for dtype in (torch.float32, torch.float64))
@@ -60,3 +70,22 @@ def test_a_single_sample_says_nothing_of_its_error() -> None:
     assert np.isneginf(low).all()
     assert np.isposinf(high).all()
     assert np.isposinf(standard_error(np.ones((1, 3)))).all()
+
+
+def test_samples_agree_up_to_rounding() -> None:
+    same = np.array([3.0, 3.0 * (1 + 1e-15), 3.0])
+    assert agree(same, torch.float64)
+    assert not agree(same * [1, 1 + 1e-12, 1], torch.float64)
+    assert agree(same * [1, 1 + 1e-7, 1], torch.float32)
+    assert agree(np.zeros(4), torch.float64)
+    assert (chance_of_agreement(1), chance_of_agreement(3)) == (1.0, 0.75**2)
+
+
+def test_skewness_is_noted_where_it_is_there() -> None:
+    random = np.random.default_rng(0)
+    chi = [len(skewness_notes(random.chisquare(1, size=32))) for _ in range(100)]
+    normal = [len(skewness_notes(random.normal(size=32))) for _ in range(400)]
+    assert sum(chi) > 85
+    assert sum(normal) < 20
+    assert skewness_notes(random.chisquare(1, size=7)) == ()
+    assert skewness_notes(np.full(20, 0.1)) == ()

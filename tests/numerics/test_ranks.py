@@ -10,7 +10,7 @@ import torch
 from torch import distributed
 
 from vallis.core.errors import UsageError
-from vallis.numerics.ranks import Ranks
+from vallis.numerics.ranks import Ranks, must_count
 
 
 @pytest.fixture
@@ -34,6 +34,12 @@ def test_one_process_is_a_group(alone: Ranks) -> None:
 def test_what_raises_is_raised(alone: Ranks) -> None:
     with pytest.raises(ZeroDivisionError):
         alone.together(lambda: 1 // 0)
+
+
+def test_something_must_count(alone: Ranks) -> None:
+    assert must_count(alone, 2.0) == 0
+    with pytest.raises(UsageError, match="at least one counted target was required, no process has one"):
+        must_count(alone, 0.0)
 
 
 def test_without_a_group_it_says_what_to_do() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from tests.numerics.solutions import built, classes, held, random
+from vallis.core.corrected_losses import BackwardCorrected
 from vallis.core.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError
 from vallis.core.objective import Objective
 from vallis.core.own_loss import OwnLoss, adapt
@@ -50,7 +51,14 @@ def test_most_losses_count_all_examples_alike(loss: Loss, y: torch.Tensor) -> No
     assert torch.equal(found.total(INPUTS), INPUTS.reshape(12, 3).sum(0))
 
 
-@pytest.mark.parametrize("loss", [CrossEntropy(), adapt(lambda outputs, y: outputs.mean(), count=-100)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        CrossEntropy(),
+        BackwardCorrected(transition=torch.eye(3).tolist()),
+        adapt(lambda outputs, y: outputs.mean(), count=-100),
+    ],
+)
 def test_ignored_targets_weigh_nothing(loss: Loss) -> None:
     y = classes(6, 2)
     y[1] = -100

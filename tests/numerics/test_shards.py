@@ -13,7 +13,7 @@ from tests.numerics.solutions import classes, mlp, random
 from vallis.core.data import Arrays, Batches, Stream
 from vallis.core.errors import DataError, UsageError
 from vallis.core.objective import Objective
-from vallis.numerics.shards import Dealt, Numbered, loader_of, shard
+from vallis.numerics.shards import Dealt, Numbered, loader_of, order_of, probes_of, shard
 
 x, y = random(17, 2), classes(17)
 ARRAYS = Arrays(x=x, y=y, index=torch.arange(17), batch_size=5)
@@ -112,3 +112,21 @@ def test_dealt_batches_have_no_random_access_and_a_name_of_their_own() -> None:
     assert one.fingerprint() != other.fingerprint()
     with pytest.raises(DataError, match="random access"):
         one.take(torch.tensor([0]))
+
+
+def test_a_few_examples_from_end_to_end_stand_for_a_dataset() -> None:
+    ragged = [(torch.full((1 + place % 3,), place), place) for place in range(100)]
+    read = [int(target) for _, target in probes_of(DataLoader(ragged, batch_size=3, shuffle=True))]  # type: ignore[arg-type]
+    assert (len(read), read[0], read[-1]) == (32, 0, 99)
+    assert read == sorted(set(read))
+    assert [int(target) for _, target in probes_of(DataLoader(ragged[:5]))] == [0, 1, 2, 3, 4]  # type: ignore[arg-type]
+    assert probes_of(DataLoader(ragged[:0])) == []  # type: ignore[arg-type]
+
+
+def test_the_order_of_a_distributed_sampler_is_its_settings() -> None:
+    sampler: Any = DistributedSampler(DATASET, 2, 1, seed=4)
+    sampler.set_epoch(3)
+    assert order_of(DataLoader(DATASET, sampler=sampler))[1] == "shuffle=True, seed=4, epoch=3"
+    assert order_of(DataLoader(DATASET, shuffle=True))[1] == ""
+    with pytest.raises(DataError, match="of rank 0 of 2 was required, one of rank 1 of 2 came"):
+        loader_of(DataLoader(DATASET, sampler=sampler), 0, 2)

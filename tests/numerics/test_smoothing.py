@@ -55,7 +55,7 @@ def test_the_bounds_hold_for_what_a_single_probe_sees(seed: int, size: int, num_
     seen = Recurrence(Dense(matrix), start, num_steps).run(num_steps).quadrature()
     values, weights = seen_by(matrix, start)
     points, kernel = np.linspace(values[0] - 1, values[-1] + 1, 31), Kernel(width=width)
-    low, high = _bounds(seen, seen.nodes, points, kernel)
+    low, high = _bounds(seen, points, kernel)
     true = stats.norm.pdf(points[:, None] - values, scale=width) @ weights
     assert (low <= true + 1e-9).all()
     assert (true <= high + 1e-9).all()

@@ -153,3 +153,12 @@ def test_what_is_true_is_found(name: str) -> None:
     verdicts = [verdict_from(tests[name]([1.5 + v for v in gaussian(12)])).verdict for _ in range(300)]
     assert rate(verdicts, "holds") > 0.9
     assert rate(verdicts, "fails") == 0
+
+
+def test_values_that_are_equal_up_to_rounding_are_equal() -> None:
+    """Differences of accuracies are multiples of one in N: a spread of 1e-17 is no evidence."""
+    first, second = -0.07, float(np.nextafter(-0.07, 0))
+    assert np.std([first, second]) > 0
+    found = t_test([first, second])
+    assert (found.p_for, found.p_against) == (1.0, 0.25)
+    assert t_test([-0.07, -0.07 + 1e-9]).p_against < 1e-6

@@ -80,7 +80,7 @@ def test_figures_of_one_name_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("estimates", "says"),
     [
-        ([(1.0, 0.0)], "exact"),
+        ([(1.0, 0.0)], "error bars of 0"),
         ([(1.0, None)], "no error bars"),
         ([(1.0, None), (1.0, 0.1)], "1 of 2 without error bar"),
         ([(1.0, 0.0), (2.0, 0.1)], "error bars up to 5.0 %"),
@@ -95,6 +95,12 @@ def test_how_sure(estimates: list[tuple[float, float | None]], says: str) -> Non
     values = {str(n): Estimate(value=value, stderr=stderr) for n, (value, stderr) in enumerate(estimates)}
     (section,) = sections([(Broken(where=""), Result(values=values))])
     assert certainty(section) == says
+
+
+def test_exact_is_what_says_so_of_itself() -> None:
+    values = {key: Estimate(value=1.0, stderr=0.0, method=key) for key in ("counted", "sum, exact")}
+    (section,) = sections([(Broken(where=""), Result(values=values))])
+    assert certainty(section) == "exact"
 
 
 def test_what_gave_nothing_is_not_sure() -> None:

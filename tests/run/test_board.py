@@ -17,8 +17,8 @@ def board() -> Board:
 def test_what_looks_at_a_training_waits_for_it() -> None:
     found = board()
     first, second = found.take(), found.take()
-    assert first is not None and first.train is not None and first.train.seed == 0
-    assert second is not None and second.train is not None and second.train.seed == 1
+    assert first is not None and first.train[0].seed == 0
+    assert second is not None and second.train[0].seed == 1
     assert found.take() is None
     found.settle(Report(unit=second.name))
     only = found.take()

@@ -83,6 +83,15 @@ def test_a_pair_without_a_partner_is_not_applicable(tmp_path: Path) -> None:
     (row,) = execute([job(measurements=(Distance(),))], Store(tmp_path)).rows
     assert isinstance(row.outcome, NotApplicable)
     assert row.outcome.note.code == "needs_pair"
+    assert "--partner-seed" in row.outcome.note.text
+
+
+def test_snapshots_that_the_training_did_not_reach_are_told_of(tmp_path: Path) -> None:
+    (row,) = execute([job(measurements=(Way(),), snapshots=(2, 5, 7, 9))], Store(tmp_path)).rows
+    assert isinstance(row.outcome, Result)
+    assert row.outcome.array("norm").coords["step"].tolist() == [2, 5]
+    (note,) = [note for note in row.outcome.notes if note.code == "snapshots_not_reached"]
+    assert "before step 7, 9," in note.text
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from vallis.run.isolation import failure, isolated
 
@@ -43,6 +44,22 @@ def test_it_is_put_back_after_an_exception() -> None:
 def test_the_threads_inside_are_those_asked_for(threads: int) -> None:
     with isolated(threads):
         assert torch.get_num_threads() == threads
+
+
+def blas_threads() -> set[int]:
+    return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+
+def test_numpy_and_scipy_compute_with_the_threads_asked_for() -> None:
+    """Their sums are split among threads as torch's are: another count, other last bits."""
+    matrix = np.random.default_rng(0).standard_normal((300, 300))
+    with threadpool_limits(1, user_api="blas"):
+        expected = (matrix @ matrix.T).tobytes()
+    with threadpool_limits(2, user_api="blas"):
+        with isolated(1):
+            assert blas_threads() == {1}
+            assert (matrix @ matrix.T).tobytes() == expected
+        assert blas_threads() == {2}
 
 
 def test_gradients_flow_inside_even_where_the_caller_switched_them_off() -> None:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from vallis.core.answers import Told
 from vallis.core.capture import layers_of
 from vallis.core.data import Arrays
 from vallis.core.losses import CrossEntropy
@@ -131,8 +132,7 @@ class Descent:
             step=state.step,
             loss=float(losses.mean()),
             index=batch.index,
-            losses=losses,
-            correct=outputs.argmax(1) == batch.y,
+            answers=Told(losses=losses, correct=outputs.argmax(1) == batch.y),
             done=done,
             reason="max_steps" if done else "",
         )

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+from vallis.core.own import solution_of
 from vallis.core.protocols import Model, Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Solution
@@ -60,3 +62,30 @@ def test_rescaling_a_tanh_net_would_change_it() -> None:
     back = Solution(net=solution.net, params=changed.params, buffers={}, tasks=solution.tasks)
     assert not torch.allclose(outputs(back), outputs(solution), atol=1e-3)
     assert not torch.allclose(dense_vector(back), dense_vector(solution))
+
+
+def made(module: nn.Module) -> Solution:
+    data = torch.linspace(-1, 1, 12).reshape(6, 2)
+    return solution_of(module, nn.CrossEntropyLoss(), train=(data, torch.arange(6) % 2))
+
+
+def test_one_layer_has_nothing_to_rescale_or_permute() -> None:
+    alone = made(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    assert all(symmetry(alone, Rng(0)) is None for symmetry in SYMMETRIES.values())
+
+
+def test_frozen_weights_cannot_divide_out_what_others_multiply() -> None:
+    module = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
+    assert all(symmetry(made(module), Rng(0)) is not None for symmetry in SYMMETRIES.values())
+    module[0].weight.requires_grad_(False)
+    assert all(symmetry(made(module), Rng(0)) is None for symmetry in SYMMETRIES.values())
+
+
+def test_a_layer_that_is_used_twice_is_left_alone() -> None:
+    again = nn.Linear(3, 3)
+    twice = made(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), again, nn.ReLU(), again, nn.ReLU(), nn.Linear(3, 2)))
+    tied = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 2))
+    tied[4].weight = tied[2].weight
+    for solution in (twice, made(tied)):
+        assert {"homogeneous", "feedforward"} <= solution.net.traits
+        assert all(symmetry(solution, Rng(0)) is None for symmetry in SYMMETRIES.values())

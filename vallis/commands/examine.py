@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from vallis.commands import options, recipe
 from vallis.core import catalog
-from vallis.core.errors import UsageError
+from vallis.core.errors import UsageError, VallisError
 
+PANEL = "quick"
 EXAMPLES = """\
   vallis examine                                        a small net on handwritten digits
   vallis examine fashion_mnist --problem.num_train 5000 --model convnet
   vallis examine digits --model.widths 64,64 --training.learning_rate 0.3 --seed 1
   vallis examine corrupted --problem.base digits --problem.labels 0.5
-  vallis examine digits --hessian_spectrum.k 5          settings of a measurement
+  vallis examine digits --hessian_spectrum.num_top 5    settings of a measurement
   vallis examine mine.py:network --out mine             your own: the function `network` in mine.py
                                                         returns the arguments of vallis.examine as a dict
 
@@ -33,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"what to learn, or where your own network is (default: {recipe.PROBLEM})",
     )
     recipe.add_network(parser)
-    parser.add_argument("--panel", default="quick", help="which measurements: quick or full (default: quick)")
+    parser.add_argument("--panel", help="which measurements: quick or full (default: quick)")
     recipe.add_places(parser)
 
 
@@ -44,7 +48,7 @@ def named(args: argparse.Namespace) -> list[tuple[str, str, str]]:
 
 def prefixes(args: argparse.Namespace) -> list[str]:
     """What a dotted option may begin with."""
-    return [] if _is_own(args.problem) else [*recipe.PARTS, *catalog.names("measurements")]
+    return [*([] if _is_own(args.problem) else recipe.PARTS), *catalog.names("measurements")]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trained(args: argparse.Namespace) -> int:
-    parts = panel(args.panel, args.tree)
+    parts = panel(args.panel or PANEL, args.tree)
     job = recipe.job(args, parts)
     from vallis.commands import pages
     from vallis.core.files import ensure_folder
@@ -88,18 +92,48 @@ def _own(args: argparse.Namespace) -> int:
     idle = [name for name in ("model", "training", "seed", "store") if getattr(args, name) is not None]
     if idle:
         raise UsageError(f"--{idle[0]} goes with a problem, {args.problem} came: leave it out")
-    given = call(args.problem)
-    for key, value in (("out", args.out or recipe.OUT), ("panel", args.panel)):
-        given.setdefault(key, value)
-    if not {"module", "loss", "train"} <= set(given):
-        raise UsageError(
-            f"a dict with module, loss and train was required of {args.problem}, it has {', '.join(sorted(given))}: "
-            "return the arguments of vallis.examine"
-        )
-    with isolated(args.threads):
-        found = examine(given.pop("module"), given.pop("loss"), **given)
+    threads = None if args.threads is None else recipe.threads(args)
+    given = _arguments(args)
+    try:
+        with isolated(threads):
+            found = examine(given.pop("module"), given.pop("loss"), **given)
+    except KeyboardInterrupt as error:  # there is no store: what was measured is in the report, and nowhere else
+        page = Path(given["out"]) / "report.html"
+        raise KeyboardInterrupt(
+            f"stopped: what was measured is in {page}; the same command begins anew"
+            if page.exists()
+            else "stopped before anything was measured"
+        ) from error
     print(found)
     return 1 if any(isinstance(outcome, Failed) for outcome in found.results.values()) else 0
+
+
+def _arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `vallis.examine`: those of the function, and over them those of the command line."""
+    from vallis.core.own import solution_of
+    from vallis.report.examine import examine
+
+    given = call(args.problem)
+    if not {"module", "loss", "train"} <= set(given):
+        raise UsageError(
+            f"a dict with module, loss and train was required of {args.problem}, it has "
+            f"{', '.join(sorted(map(str, given))) or 'nothing'}: return the arguments of vallis.examine"
+        )
+    known = {*inspect.signature(examine).parameters, *inspect.signature(solution_of).parameters} - {"how"}
+    for name in given:
+        if name not in known:
+            raise UsageError(f"{args.problem}: {catalog.unknown('argument of vallis.examine', str(name), known)}")
+    if args.panel is not None and "measurements" in given:
+        raise UsageError(f"--panel chooses measurements, {args.problem} names its own: leave one of the two out")
+    given["out"] = args.out or given.get("out", recipe.OUT)
+    given["panel"] = args.panel or given.get("panel", PANEL)
+    if args.tree.below:
+        if "measurements" in given:
+            raise UsageError(
+                f"settings for a panel were given, {args.problem} names its own measurements: set them there"
+            )
+        given["measurements"] = panel(given["panel"], args.tree)
+    return given
 
 
 def panel(name: str, tree: options.Tree) -> list[Any]:
@@ -131,16 +165,33 @@ def call(where: str) -> dict[str, Any]:
         UsageError: there is no such file or function, or it returns something else than a dict.
     """
     path, _, function = where.rpartition(":")
+    if not path or not function:
+        raise UsageError(f"a file and a function in it were required, {where} came: write FILE.py:FUNCTION")
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"a Python file was required at {path}, there is none: write FILE.py:FUNCTION")
-    scope = _module(file)
+    scope = _guarded(lambda: _module(file), file, "a file that can be imported")
     if not callable(getattr(scope, function, None)):
         raise UsageError(f"a function {function} was required in {path}, there is none: define it")
-    given = getattr(scope, function)()
+    given = _guarded(getattr(scope, function), file, f"a function {function}() that returns")
     if not isinstance(given, dict):
         raise UsageError(f"a dict was required of {where}, a {type(given).__name__} came: return the arguments by name")
     return dict(given)
+
+
+def _guarded(act: Callable[[], Any], file: Path, what: str) -> Any:
+    """What it returns; what code of the user's raises becomes one sentence that says in which line."""
+    try:
+        return act()
+    except VallisError:
+        raise
+    except Exception as error:
+        seen = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in seen if Path(frame.filename).resolve() == file.resolve()]
+        number = own[-1].lineno if own else getattr(error, "lineno", None)
+        line = f", line {number}," if number else ""
+        said = " ".join(str(error).split())
+        raise UsageError(f"{what} was required, {file}{line} raised {type(error).__name__}: {said}; mend it") from error
 
 
 def _module(file: Path) -> Any:

@@ -11,7 +11,9 @@ from vallis.commands import recipe
 from vallis.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from vallis.core.types import Outcome
+    from vallis.core.types import Job, Outcome
+    from vallis.run.execute import Execution
+    from vallis.run.store import Store
 
 EXAMPLES = """\
   vallis measure hessian_spectrum                     of the default network
@@ -46,9 +48,15 @@ def run(args: argparse.Namespace) -> int:
     """Trains if need be, measures if need be, and prints.
 
     Raises:
-        UsageError: something asked for cannot be done.
+        UsageError: something asked for cannot be done, or an option does nothing for this measurement.
     """
+    if ".py" in args.problem:
+        raise UsageError(
+            f"the name of a problem was required, {args.problem} came: your own network is measured by "
+            f"vallis examine {args.problem}, or in Python by vallis.measure"
+        )
     part = recipe.measurement(args.measurement, args.tree)
+    _must_go_with(part.takes, args)
     job = recipe.job(args, [part], snapshots=_steps(args.snapshots))
     if args.partner_seed is not None:
         job = replace(job, partner=replace(job, seed=args.partner_seed, measurements=()))
@@ -56,7 +64,10 @@ def run(args: argparse.Namespace) -> int:
     from vallis.core.types import Failed, Result
     from vallis.run.store import Store
 
-    (row,) = recipe.execute(args, [job], Store(args.store or f"{recipe.OUT}/store")).rows
+    store = Store(args.store or f"{recipe.OUT}/store")
+    if job.snapshots:
+        _must_be_within(job, recipe.execute(args, [replace(job, measurements=())], store), store)
+    (row,) = recipe.execute(args, [job], store).rows
     if args.json:
         print(json.dumps(plain(row.outcome), indent=2))
     else:
@@ -82,8 +93,41 @@ def plain(outcome: Outcome) -> dict[str, Any]:
     return held
 
 
+def _must_go_with(takes: str, args: argparse.Namespace) -> None:
+    """Refuses an option that would do nothing, and asks for one without which nothing can be done."""
+    if args.snapshots and takes != "trajectory":
+        raise UsageError(
+            f"--snapshots goes with what takes a trajectory, {args.measurement} takes a {takes}: leave it out"
+        )
+    if args.partner_seed is not None and takes != "pair":
+        raise UsageError(
+            f"--partner-seed goes with a measurement of a pair, {args.measurement} takes a {takes}: leave it out"
+        )
+    if args.partner_seed is None and takes == "pair":
+        raise UsageError(
+            f"a second network was required, {args.measurement} takes a pair: name its seed with --partner-seed 1"
+        )
+
+
+def _must_be_within(job: Job, trained: Execution, store: Store) -> None:
+    """Refuses snapshots at steps that the training, which is done by now, did not reach."""
+    from vallis.commands import pages
+
+    if trained.troubles:
+        return  # which is said when the measurement is found to have no network
+    steps = pages.facts(job, store)["steps"]
+    if max(job.snapshots) > steps:
+        raise UsageError(
+            f"--snapshots at steps 0..{steps} were required, {max(job.snapshots)} came: the training ends at step "
+            f"{steps}, which is measured in any case"
+        )
+
+
 def _steps(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(word) for word in text.split(",") if word.strip())
+        steps = tuple(int(word) for word in text.split(",")) if text else ()
     except ValueError as error:
         raise UsageError(f"--snapshots must be whole numbers with commas, {text!r} came: write 0,10,100") from error
+    if any(step < 0 for step in steps):
+        raise UsageError(f"--snapshots must be at steps from 0 on, {min(steps)} came: count from the start")
+    return steps

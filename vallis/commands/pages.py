@@ -12,6 +12,7 @@ from typing import Any
 from vallis import __version__
 from vallis.core import files
 from vallis.core.errors import StoreError
+from vallis.core.numbers import is_exact
 from vallis.core.spec import is_part, name_of, to_spec
 from vallis.core.types import Array, Estimate, Job, Outcome, Result, Row
 from vallis.report.page import write_examination
@@ -132,9 +133,9 @@ def value_text(value: Estimate | Array) -> str:
     """A value with its error bar and its unit, or the shape of an array."""
     if isinstance(value, Array):
         return f"array {'x'.join(map(str, value.data.shape))} over {', '.join(value.dims)}"
-    bar = "" if not value.stderr else f" +- {value.stderr:.2g}"
+    bar = "" if value.stderr is None or is_exact(value) else f" +- {value.stderr:.2g}"
     unit = "" if value.unit == "1" else f" {value.unit}"
-    return f"{value.value:.6g}{bar}{unit}{' (exact)' if value.stderr == 0 else ''}"
+    return f"{value.value:.6g}{bar}{unit}{' (exact)' if is_exact(value) else ''}"
 
 
 def _changed(part: Any, prefix: str) -> list[str]:

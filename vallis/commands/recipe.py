@@ -45,8 +45,11 @@ def add_places(parser: argparse.ArgumentParser, out: str | None = OUT) -> None:
 
 
 def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Adds among how many processes the work is shared."""
-    parser.add_argument("--workers", type=int, default=1, help="processes that share the work (default: 1)")
+    """Adds who does the work."""
+    workers = "processes of this machine that share the work; more than one need vallis[cluster] (default: 1)"
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help=workers)
+    scheduler = "a dask scheduler whose workers do the work instead, e.g. tcp://host:8786 (default: none)"
+    parser.add_argument("--scheduler", metavar="ADDRESS", help=scheduler)
 
 
 def named(args: argparse.Namespace) -> list[tuple[str, str, str]]:
@@ -85,19 +88,30 @@ def measurement(name: str, tree: Tree, panel: str | None = None) -> Any:
 
 
 def threads(args: argparse.Namespace) -> int:
-    """How many threads torch computes with."""
+    """How many threads torch computes with.
+
+    Raises:
+        UsageError: none.
+    """
+    if args.threads is not None and args.threads < 1:
+        raise UsageError(f"at least one thread was required, --threads {args.threads} came: give more")
     return 1 if args.threads is None else int(args.threads)
+
+
+def workers(args: argparse.Namespace) -> dict[str, Any]:
+    """Who does the work, as `vallis.run.execute.execute` takes it; a command without these options does it itself."""
+    return {"workers": getattr(args, "workers", 1), "scheduler": getattr(args, "scheduler", None)}
 
 
 def execute(args: argparse.Namespace, jobs: Sequence[Job], store: Store) -> Execution:
     """Trains and measures what is missing, telling of each piece on the terminal.
 
     Raises:
-        UsageError: a training cannot be done as asked.
+        UsageError: a training cannot be done as asked, or nobody is there to do it.
     """
     from vallis.run.execute import execute as run
 
-    done = run(jobs, store, workers=getattr(args, "workers", 1), threads=threads(args), say=say)
+    done = run(jobs, store, threads=threads(args), say=say, **workers(args))
     for report in done.troubles.values():
         if report.refused and report.trouble is not None:
             raise UsageError(report.trouble.message)

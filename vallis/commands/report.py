@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +32,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: the folder holds no report, or what it was made of is not in the store.
     """
+    if not args.folder.is_dir():
+        raise UsageError(f"the folder of a report or a study was required, {args.folder} is none: make a report first")
     if args.figures is not None:
-        from vallis.report.export import export
-
-        for path in export(args.folder, [word for word in args.figures.split(",") if word]):
-            print(path)
-        return 0
+        return _export(args.folder, args.figures)
     from vallis.commands import pages
     from vallis.commands.study import STUDY
     from vallis.run.store import Store
@@ -50,6 +49,22 @@ def run(args: argparse.Namespace) -> int:
         f"the folder of a report or a study was required, {args.folder} has neither {pages.JOBS} nor {STUDY}: "
         "export the figures of a report on your own network with --figures, or make it again"
     )
+
+
+def _export(folder: Path, formats: str) -> int:
+    from vallis.report.export import export
+
+    wanted = [word.strip() for word in formats.split(",") if word.strip()]
+    if not wanted:
+        raise UsageError(
+            f"at least one of pdf, svg, png and csv was required, {formats!r} came: write --figures pdf,csv"
+        )
+    written = export(folder, wanted)
+    for path in written:
+        print(path)
+    if not written:
+        print(f"vallis: the report in {folder} has no figures, nothing was written", file=sys.stderr)
+    return 0
 
 
 def _jobs(folder: Path, store: Store) -> int:

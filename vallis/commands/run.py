@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   vallis run out/jobs.json --out again       makes a report again
   vallis run sweep.json --workers 4          several jobs, shared among processes
+  vallis run sweep.json --scheduler tcp://host:8786 --store DIR     on the workers of a dask scheduler
 
   A job is {"problem": PART, "model": PART, "training": PART, "measurements": [PART, ...], "seed": 0},
   where a PART is its name, "mlp", or a name with settings, {"name": "mlp", "settings": {"widths": [64, 64]}}.
@@ -94,12 +95,11 @@ def job_of(held: Mapping[str, Any], where: str) -> Job:
     missing = [key for key in _KINDS if key not in held]
     if missing:
         raise UsageError(f"{where} must name a {missing[0]}, it does not: add one")
+    _must_be_plain(held, where)
     parts = {key: part_of(held[key], kind, where) for key, kind in _KINDS.items()}
     measurements = tuple(part_of(item, "measurements", where) for item in held.get("measurements", []))
     partner = held.get("partner")
     seed, snapshots = held.get("seed", 0), held.get("snapshots", [])
-    if not isinstance(seed, int) or not isinstance(snapshots, list) or not all(isinstance(s, int) for s in snapshots):
-        raise UsageError(f"{where} must have a whole number as seed and a list of them as snapshots: mend it")
     return Job(
         **parts,
         measurements=measurements,
@@ -108,6 +108,31 @@ def job_of(held: Mapping[str, Any], where: str) -> Job:
         partner=None if partner is None else job_of(partner, f"the partner of {where}"),
         tags=held.get("tags", {}),
     )
+
+
+def _must_be_plain(held: Mapping[str, Any], where: str) -> None:
+    """Refuses what beside the parts has another type than `Job` takes."""
+    snapshots, tags = held.get("snapshots", []), held.get("tags", {})
+    wanted = {
+        "seed": ("a whole number", _is_whole(held.get("seed", 0))),
+        "snapshots": (
+            "a list of whole numbers from 0 on",
+            isinstance(snapshots, list) and all(_is_whole(step) and step >= 0 for step in snapshots),
+        ),
+        "measurements": ("a list", isinstance(held.get("measurements", []), list)),
+        "partner": ("a job", isinstance(held.get("partner"), Mapping | None)),
+        "tags": (
+            "an object of texts, numbers, true and false",
+            isinstance(tags, Mapping) and all(isinstance(value, (str, int, float, bool)) for value in tags.values()),
+        ),
+    }
+    for key, (required, good) in wanted.items():
+        if not good:
+            raise UsageError(f"{where} must have {required} as {key}, {held[key]!r} came: mend it")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def part_of(held: Any, kind: str, where: str) -> Any:
@@ -121,4 +146,8 @@ def part_of(held: Any, kind: str, where: str) -> Any:
     spec = {"name": held} if isinstance(held, str) else held
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise UsageError(f"{where} must say which of {kind} by a name, {held!r} came: write its name")
+    if not isinstance(spec.get("settings", {}), Mapping):
+        raise UsageError(
+            f'{where} needs an object as settings of {spec["name"]}, {spec["settings"]!r} came: write {{"key": value}}'
+        )
     return from_spec({"kind": kind, "settings": {}, **spec})

@@ -10,6 +10,7 @@ from typing import Any
 
 from vallis.commands import options
 from vallis.core import catalog
+from vallis.core.errors import UnknownPart, UsageError
 
 EXAMPLES = """\
   vallis show hessian_spectrum     its definition, unit, cost, settings and sources
@@ -28,13 +29,27 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UnknownPart: there is no part of this name.
+        UsageError: there are more words than a kind and a name, or a kind alone.
     """
     *kinds, name = args.words
+    if len(kinds) > 1:
+        raise UsageError(f"a name, alone or after its kind, was required, {' '.join(args.words)} came: show one part")
     found = [catalog.kind_of(word) for word in kinds] or [kind for kind in catalog.KINDS if name in catalog.names(kind)]
     if not found:
+        _must_not_be_a_kind(name)
         raise catalog.unknown("part", name, {name for kind in catalog.KINDS for name in catalog.names(kind)})
     print("\n\n".join(text(kind, name) for kind in found))
     return 0
+
+
+def _must_not_be_a_kind(word: str) -> None:
+    try:
+        kind = catalog.kind_of(word)
+    except UnknownPart:
+        return
+    raise UsageError(
+        f"a name was required after the kind {word}, none came: choose one of {', '.join(catalog.names(kind))}"
+    )
 
 
 def text(kind: str, name: str) -> str:

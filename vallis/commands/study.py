@@ -19,6 +19,7 @@ EXAMPLES = """\
   vallis list studies
   vallis study NAME --scale smoke            does everything work?
   vallis study NAME --scale laptop --workers 4
+  vallis study NAME --scale paper --scheduler tcp://host:8786 --store s3://bucket/store
   vallis study NAME --seeds 0,1,2,3,4        every network with each of these seeds
 
   Ctrl-C, or worse, loses nothing that was finished: the same command goes on where it was."""
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     out = ensure_folder(args.out or Path(recipe.OUT) / args.study)
     store = Store(args.store or out / "store")
     write_json(out / STUDY, {"schema": 1, "study": to_spec(study), "scale": args.scale, "seeds": seeds})
-    how = {"workers": args.workers, "threads": recipe.threads(args), "say": recipe.say}
+    how = {"threads": recipe.threads(args), "say": recipe.say, **recipe.workers(args)}
     return write(run_study(study, args.scale, store=store, seeds=seeds, **how), out)
 
 

@@ -11,6 +11,8 @@ from vallis.core.types import Estimate
 MINUS = "\N{MINUS SIGN}"
 # A number without an error bar gets these many digits; one with a tiny error bar never more than the second.
 _DIGITS, _MOST_DIGITS = 4, 8
+# What a method is called that leaves nothing to chance.
+_CERTAIN = ("exact", "counted", "closed form")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,14 @@ def quantity(found: Estimate, digits: int = 3) -> str:
     error = found.stderr if found.stderr and found.stderr > 10.0 ** -(digits + 1) * abs(found.value) else None
     unit = "" if found.unit == "1" else f" {found.unit}"
     return f"{written(found.value, error, digits)}{unit}"
+
+
+def is_exact(found: Estimate) -> bool:
+    """Whether an estimate says of itself that nothing was left to chance.
+
+    An error bar of zero alone does not: a sample whose members all agree has one, too.
+    """
+    return found.stderr == 0 and any(word in found.method for word in _CERTAIN)
 
 
 def probability(p: float | None) -> str:

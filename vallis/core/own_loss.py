@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vallis.core import tree
+from vallis.core.corrected_losses import CorrectedCrossEntropy
 from vallis.core.errors import DataError, LossError, VallisError
 from vallis.core.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, find_scores
 
@@ -202,7 +203,7 @@ def adapt(loss: Any, count: Callable[[Any], Any] | int | None = None, pick: Call
     Raises:
         LossError: it is not callable, or not mean-reduced.
     """
-    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy, SquaredError)):
+    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy, SquaredError, CorrectedCrossEntropy)):
         return Picked(loss=loss, pick=pick)
     if isinstance(loss, (OwnLoss, Picked)):
         return replace(loss, pick=pick) if pick else loss

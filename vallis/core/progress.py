@@ -15,8 +15,8 @@ def track(items: Iterable[Item], label: str, total: int | None = None) -> Iterat
     return iter(tqdm(items, desc=label, total=total, delay=2.0, leave=False, disable=None, dynamic_ncols=True))
 
 
-def bar(label: str, total: int | None = None) -> Any:
-    """A bar for its user to move, as a context: ``moving.update(1)`` moves it by one."""
+def bar(label: str, total: int | None = None, quiet: bool = False) -> Any:
+    """A bar for its user to move, as a context: ``moving.update(1)`` moves it by one; a quiet one is never seen."""
     from tqdm import tqdm
 
-    return tqdm(desc=label, total=total, delay=2.0, leave=False, disable=None, dynamic_ncols=True)
+    return tqdm(desc=label, total=total, delay=2.0, leave=False, disable=quiet or None, dynamic_ncols=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from vallis.core.types import (
@@ -83,6 +83,31 @@ class Training(Protocol):
 
     def unpack(self, packed: Packed, net: Net, tasks: tuple[Task, ...], rng: Rng) -> Any:
         """The state that `pack` put to rest."""
+        ...
+
+
+@runtime_checkable
+class Company(Protocol):
+    """Trainings that step together."""
+
+    def step(self) -> list[tuple[int, StepInfo]]:
+        """One step of each that is not done, by its place; empty once all are."""
+        ...
+
+
+@runtime_checkable
+class Companionable(Protocol):
+    """What a `Training` offers beside, if many can step as one computation, each with the bits it would have alone."""
+
+    version: ClassVar[int]
+
+    def company(self, state: Any) -> Hashable | None:
+        """What states must have in common to step together; None for one that must go alone."""
+        ...
+
+    @staticmethod
+    def together(members: Sequence[tuple[Any, Any]]) -> Company:
+        """The company of these trainings and their states, which nobody else may change until they are done."""
         ...
 
 

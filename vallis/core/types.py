@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from vallis.core.answers import Answers
     from vallis.core.losses import Loss
     from vallis.core.protocols import Measurement, Model, Problem, Training, Watcher
 
@@ -154,8 +155,7 @@ class StepInfo:
         step: how many steps are done, this one included.
         loss: mean training loss of the batch, before the update.
         index: ``(B,)`` which examples it saw (`Batch.index`).
-        losses: ``(B,)`` their losses, or None where the training has none.
-        correct: ``(B,)`` bool, whether each was classified rightly, or None.
+        answers: what was said of each of them before the update, to be read before the next step is made.
         task: the name of the task that it learned from; a sequence of tasks is cut where it changes.
         done: training is over, because of `reason`.
     """
@@ -163,11 +163,20 @@ class StepInfo:
     step: int
     loss: float
     index: torch.Tensor | None = None
-    losses: torch.Tensor | None = None
-    correct: torch.Tensor | None = None
+    answers: Answers | None = None
     task: str = ""
     done: bool = False
     reason: str = ""
+
+    @property
+    def losses(self) -> torch.Tensor | None:
+        """``(B,)`` the losses of the examples, or None where the training has none."""
+        return None if self.answers is None else self.answers.losses
+
+    @property
+    def correct(self) -> torch.Tensor | None:
+        """``(B,)`` bool, whether each example was classified rightly, or None."""
+        return None if self.answers is None else self.answers.correct
 
 
 @dataclass(frozen=True, kw_only=True)

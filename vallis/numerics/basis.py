@@ -85,9 +85,9 @@ class Basis:
         self._ritz = None
         projected = self._rows[:count] @ self._products[:count].T
         self._projected[:count, :count] = ((projected + projected.T) / 2).cpu().double().numpy()
-        norms = self._products[:count].norm(dim=1)
-        must_be_finite(float(norms.sum()))
-        self._scale = max(self._scale, float(norms.max()))
+        norms = [_length(product) for product in self._products[:count]]
+        must_be_finite(sum(norms))
+        self._scale = max(self._scale, *norms)
         for place in range(count):
             rest, _ = self._outside(self._products[place])
             self._ends.append(self._end(rest, place))
@@ -170,7 +170,7 @@ class Basis:
 
     def _append(self, vector: torch.Tensor) -> None:
         product = self.operator.matvec(vector)
-        norm = float(product.norm())
+        norm = _length(product)
         must_be_finite(norm)
         place = self.size
         self._rows[place], self._products[place] = vector, product
@@ -198,7 +198,7 @@ class Basis:
 
     def _end(self, rest: torch.Tensor, place: int) -> _End:
         """What is left of the product of a row outside of the basis."""
-        beta = float(rest.norm())
+        beta = _length(rest)
         coefficients = np.zeros(self.size)
         coefficients[place] = beta
         # Below this there is nothing in it but rounding: the rows span an invariant subspace.
@@ -228,3 +228,8 @@ class Basis:
             part = held[: self.size, start : start + _COLUMNS].double()
             mixed[:, start : start + _COLUMNS] = mixing @ part
         return mixed
+
+
+def _length(vector: torch.Tensor) -> float:
+    # In float64, because the squares of float32 numbers overflow from 1e19 on, and vanish below 1e-23.
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))

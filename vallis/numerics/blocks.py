@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from vallis.core.objective import Objective
-from vallis.numerics.curvature import HessianGraph, OnGraphs, hessian_graph, select
+from vallis.numerics.curvature import HessianGraph, OnGraphs, hessian_graph, named, select
 from vallis.numerics.derivatives import Tensors, pull
 from vallis.numerics.graphs import Graphs
 
@@ -29,7 +29,7 @@ def layer_blocks(
         UnknownPart: no parameter and no layer has one of these names.
     """
     if layers:
-        chosen = {name: select(objective.names, (name,)) for name in layers}
+        chosen = {name: select(objective.names, name) for name in named(layers)}
     else:
         owners = [owner_of(name) for name in objective.names]
         chosen = {owner: tuple(other == owner for other in owners) for owner in dict.fromkeys(owners)}

@@ -12,6 +12,9 @@ these gradients have the weighted means ``g_{c,c'}`` (cross-class means), and th
 As the ``p`` mean of an example's gradients is zero, ``g_{c,c}`` is a multiple of ``g_c``. In the paper it is a term of
 its own, with the deviations around it; here mean and deviations go where they belong.
 
+A class weight multiplies the shares of the examples of its class: the matrix is that of the weighted mean loss. Weights
+together with label smoothing are refused, as the curvature of an example is then not in proportion to its weight.
+
 Source: Papyan (2020), Traces of class/cross-class structure pervade deep learning spectra.
 """
 
@@ -23,12 +26,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
 
 from vallis.core import tree
-from vallis.core.errors import LossError, UsageError
+from vallis.core.errors import LossError, UsageError, VallisError
 from vallis.core.functional import differentiating
-from vallis.core.losses import CrossEntropy
+from vallis.core.likelihood import Likelihood, described, likelihood_of
+from vallis.core.losses import CrossEntropy, Loss
 from vallis.core.objective import Objective, Term
+from vallis.core.own_loss import OwnLoss, function_of
 from vallis.core.types import Batch
 from vallis.numerics.curvature import select
 from vallis.numerics.derivatives import pull
@@ -48,7 +55,8 @@ class ClassStructure:
     Attributes:
         classes: ``G_class`` as ``A A'``, one column a class.
         cross: ``G_cross`` as ``B B'``, one column a pair ``(c, c')`` with ``c ≠ c'``, those of the first class first.
-        weights: ``(C, C)`` w_{c,c'}, the mean probability of c' among all examples, of those with label c.
+        weights: ``(C, C)`` w_{c,c'}, the mean probability of c' among all examples, each with its class weight, of
+            those with label c.
     """
 
     classes: LowRank
@@ -89,17 +97,16 @@ def class_structure(objective: Objective, only: Sequence[str] = (), budget: int 
 
     Raises:
         UnknownPart: no parameter and no layer has one of these names.
-        LossError: the loss is no cross-entropy, or the targets are no classes.
+        LossError: the loss is no cross-entropy, has class weights and label smoothing, or a negative class weight; or
+            the targets are no classes.
         UsageError: there is no room for the vectors.
     """
-    loss = inner(objective.loss)
-    if not isinstance(loss, CrossEntropy):
-        raise LossError("a cross-entropy over classes was required, another loss came: use CrossEntropyLoss()")
+    likelihood = _categorical(objective.loss)
     chosen = select(objective.names, only)
     sums: torch.Tensor | None = None
     weights = torch.zeros(0, 0, dtype=torch.float64)
     for term in objective.terms():
-        for part, shares in _by_class(term, loss):
+        for part, shares in _by_class(term, likelihood):
             with differentiating():
                 leaves, scores = _scores(part, chosen)
                 if sums is None:
@@ -109,6 +116,19 @@ def class_structure(objective: Objective, only: Sequence[str] = (), budget: int 
     if sums is None:
         raise UsageError("at least one batch was required, none came: give examples")
     return _structure(sums, weights)
+
+
+def _categorical(loss: Loss) -> Likelihood:
+    """What a cross-entropy counts; a log-likelihood of classes on anything but logits is none."""
+    known, found = inner(loss), likelihood_of(loss)
+    made_of = function_of(known.function) if isinstance(known, OwnLoss) else None
+    on_logits = isinstance(known, CrossEntropy) or isinstance(made_of, nn.CrossEntropyLoss)
+    if found is None or found.family != "categorical" or not (on_logits or made_of is functional.cross_entropy):
+        raise LossError(
+            "a cross-entropy over classes, with class weights or with label smoothing but not with both, was required, "
+            f"{described(loss)} came: use CrossEntropyLoss()"
+        )
+    return found
 
 
 def _structure(sums: torch.Tensor, weights: torch.Tensor) -> ClassStructure:
@@ -146,21 +166,54 @@ def _scores(term: Term, chosen: tuple[bool, ...]) -> tuple[tuple[torch.Tensor, .
     return tuple(value for value in point if value.requires_grad), scores
 
 
-def _by_class(term: Term, loss: CrossEntropy) -> Iterator[tuple[Term, torch.Tensor]]:
+def _by_class(term: Term, likelihood: Likelihood) -> Iterator[tuple[Term, torch.Tensor]]:
     """The batch, cut by class where its examples have one each, and what each target counts ``(N, T)``."""
     batch = term.batch
     y = batch.y
     if y.is_floating_point():
         raise LossError("classes as targets were required, probabilities came: take their argmax as the label")
-    counted = (y != loss.ignore_index).reshape(len(y), -1)
-    shares = counted.double() * (term.share / loss.weight(y))
-    if y.ndim > 1 or tree.length(batch.x) != len(batch):
+    whole = _fixed_scores(term)
+    found = likelihood.shares(whole.double().transpose(1, 2), y.reshape(whole.shape[:2]))
+    shares = term.share * found[:, 0]
+    if bool((shares < 0).any()):
+        raise LossError("class weights that are not negative were required, one below zero came: give others")
+    if y.ndim > 1 or tree.length(batch.x) != len(batch) or len(whole) != len(batch):
         yield term, shares
         return
-    for c in y[counted[:, 0]].unique():  # a gradient of a class then costs its own examples alone
-        places = (y == c).nonzero()[:, 0]
-        part = Batch(x=tree.take(batch.x, places), y=y[places], index=batch.index[places.to(batch.index.device)])
-        yield replace(term, batch=part), shares[places]
+    places = [(y == c).nonzero()[:, 0] for c in y[shares[:, 0] > 0].unique()]
+    parts = [replace(term, batch=_taken(batch, rows)) for rows in places]
+    if not _independent(whole, parts, places):
+        yield term, shares
+        return
+    for part, rows in zip(parts, places, strict=True):  # a gradient of a class then costs its own examples alone
+        yield part, shares[rows]
+
+
+def _taken(batch: Batch, rows: torch.Tensor) -> Batch:
+    return Batch(x=tree.take(batch.x, rows), y=batch.y[rows], index=batch.index[rows.to(batch.index.device)])
+
+
+def _independent(whole: torch.Tensor, parts: Sequence[Term], places: Sequence[torch.Tensor]) -> bool:
+    """Whether each part has the scores that it has in the whole batch; batch normalisation in training has others.
+
+    A network that raises for a part is asked for the whole, which it took: what is wrong beside the cut shows there.
+    """
+    near = torch.finfo(whole.dtype).eps ** 0.5 * float(whole.abs().max())
+    for part, rows in zip(parts, places, strict=True):
+        try:
+            alone = _fixed_scores(part)
+        except (VallisError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, ValueError):  # batch normalisation refuses a single example
+            return False
+        if alone.shape != whole[rows].shape or not bool(((alone - whole[rows]).abs() <= near).all()):
+            return False
+    return True
+
+
+def _fixed_scores(term: Term) -> torch.Tensor:
+    with torch.no_grad():
+        return _scores(term, (False,) * len(term.objective.names))[1]
 
 
 def _add(

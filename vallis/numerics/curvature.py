@@ -69,7 +69,7 @@ class Curvature(OnGraphs[Graph]):
     Args:
         objective: the loss surface, at its origin.
         only: layers or parameters by name, which alone may move: the operator is then their block, and no work is
-            spent on the rest; all if empty.
+            spent on the rest; all if empty. One string is one name.
         budget: see `vallis.numerics.graphs.Graphs`.
 
     Raises:
@@ -156,12 +156,18 @@ class GaussNewton(Curvature[GaussNewtonGraph]):
         return graph.network.back(pull(graph.slopes, graph.free, graph.network.forward(parts)))
 
 
+def named(names: Sequence[str]) -> tuple[str, ...]:
+    """Names as they were given; a string, which is a sequence of letters too, is one name."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def select(names: Sequence[str], only: Sequence[str]) -> tuple[bool, ...]:
     """Which of the named parameters belong to these layers or parameters; all of them if none is named.
 
     Raises:
         UnknownPart: a name is neither a parameter nor a layer.
     """
+    only = named(only)
     for wanted in only:
         if not any(_belongs(name, wanted) for name in names):
             layers = {name.rpartition(".")[0] for name in names} - {""}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,8 @@ from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Note
 from vallis.numerics.operators import Operator, must_be_symmetric
-from vallis.numerics.probes import Floats, band, sphere, standard_error
-from vallis.numerics.quadrature import Quadrature, Recurrence
+from vallis.numerics.probes import Floats, band, notes_on_known, sphere, standard_error
+from vallis.numerics.quadrature import Quadrature, Recurrence, rounding_of
 from vallis.numerics.spectra import Eigenpairs, must_be_finite
 
 EXACT_SIZE = 256
@@ -48,11 +49,13 @@ class Density:
     Attributes:
         size: P.
         known: ``(k,)`` falling: eigenvalues that are known one by one; all P of them where the operator is small.
-        residuals: ``(k,)``: within this of each there is an eigenvalue.
+        residuals: ``(k,)``: within this of each there is an eigenvalue, up to rounding.
+        rounding: eigenvalues that are closer than this are not told apart by the arithmetic of the operator.
+        converged: ``(k,)`` bool; False only for pairs that the caller gave as known and that had not converged.
         vectors: ``(P, k)`` their eigenvectors; None where the operator was written out, or there are none.
         bulk: K views of the other P - k eigenvalues, one a probe; empty where there are none.
         change: by how much the last quarter of the steps moved the distribution, as their `distance`: small where more
-            steps would change little.
+            steps would change little. Where rounding ends the steps, it is what they have left open.
         num_products: how many products with the operator it took.
         notes: what else there is to say.
     """
@@ -60,6 +63,8 @@ class Density:
     size: int
     known: Floats
     residuals: Floats
+    rounding: float
+    converged: np.ndarray[Any, np.dtype[np.bool_]]
     vectors: torch.Tensor | None
     bulk: tuple[Quadrature, ...]
     change: float
@@ -76,9 +81,8 @@ class Density:
         """The known eigenvalues with their vectors, for what takes them out; None where there are no vectors."""
         if self.vectors is None:
             return None
-        converged = np.ones(len(self.known), dtype=bool)
         vectors = self.vectors.double()
-        return Eigenpairs(values=self.known, vectors=vectors, residuals=self.residuals, converged=converged)
+        return Eigenpairs(values=self.known, vectors=vectors, residuals=self.residuals, converged=self.converged)
 
     @property
     def bulk_fraction(self) -> float:
@@ -118,31 +122,44 @@ class Density:
     def cumulative(self, points: Floats | Sequence[float], level: float = 0.95) -> Band:
         """``(G,)`` the share of eigenvalues up to each point.
 
-        The band covers both the choice of probes and what so few steps leave open of each probe's distribution.
+        The band covers both the choice of probes and what so few steps leave open of each probe's distribution. An
+        eigenvalue that equals a point up to rounding (or, of the known ones, up to its residual) counts as reached,
+        and the band leaves open whether it is.
         """
         points = np.asarray(points, dtype=np.float64)
-        ranked = np.sort(self.known)
-        certain = np.searchsorted(ranked, points, side="right") / self.size
+        certain, least, most = (self._known_up_to(points, side) for side in (0, -1, 1))
         if not self.bulk:
-            return Band(value=certain, low=certain, high=certain)
-        bounds = np.array([seen.cumulative(points) for seen in self.bulk])
-        value = certain + self.bulk_fraction * np.mean([_reached(seen, points) for seen in self.bulk], axis=0)
-        low, high = band(bounds[:, 0], bounds[:, 1], level)
-        scaled = (certain + self.bulk_fraction * np.clip(end, 0.0, 1.0) for end in (low, high))
-        return Band(value=value, low=next(scaled), high=next(scaled))
+            return Band(value=certain, low=least, high=most)
+        bounds = np.array([seen.cumulative(points, self.rounding) for seen in self.bulk])
+        value = certain + self.bulk_fraction * np.mean([s.reached(points, self.rounding) for s in self.bulk], axis=0)
+        low, high = (self.bulk_fraction * np.clip(end, 0.0, 1.0) for end in band(bounds[:, 0], bounds[:, 1], level))
+        return Band(value=value, low=least + low, high=most + high)
 
     def fraction_within(self, radius: float, level: float = 0.95) -> tuple[float, float, float]:
-        """The share of eigenvalues of magnitude up to the radius, and the ends of its interval."""
-        certain = float(np.sum(np.abs(self.known) <= radius)) / self.size
+        """The share of eigenvalues of magnitude up to the radius, and the ends of its interval; see `cumulative`."""
+        away, blur = np.abs(self.known), self.residuals + self.rounding
+        within = (away <= radius + self.rounding, away + blur <= radius, away - blur <= radius)
+        certain, least, most = (float(np.sum(each)) / self.size for each in within)
         if not self.bulk:
-            return certain, certain, certain
-        ends = np.array([np.nextafter(-radius, -np.inf), radius])
-        bounds = np.array([seen.cumulative(ends) for seen in self.bulk])  # (K, below or above, end)
+            return certain, least, most
+        # What equals the lower end up to rounding lies inside, as a value, and may lie outside, for the bounds.
+        ends = np.array([-radius, radius])
+        bounds = np.array([seen.cumulative(ends, self.rounding) for seen in self.bulk])  # (K, below or above, end)
         low, high = band(bounds[:, 0, 1] - bounds[:, 1, 0], bounds[:, 1, 1] - bounds[:, 0, 0], level)
-        inside = np.mean([seen.weights[np.abs(seen.nodes) <= radius].sum() for seen in self.bulk])
-        numbers = (float(np.clip(share, 0.0, 1.0)) for share in (inside, low, high))
-        value, lowest, highest = (certain + self.bulk_fraction * share for share in numbers)
-        return value, lowest, highest
+        inside = np.mean(
+            [
+                s.reached(ends[1:], self.rounding)[0] - s.reached(ends[:1], self.rounding, inclusive=False)[0]
+                for s in self.bulk
+            ]
+        )
+        share = [self.bulk_fraction * float(np.clip(each, 0.0, 1.0)) for each in (inside, low, high)]
+        return certain + share[0], least + share[1], most + share[2]
+
+    def _known_up_to(self, points: Floats, side: int) -> Floats:
+        """``(G,)`` the share of known eigenvalues: what it is said to be (0), and its least (-1) and most (1)."""
+        blur = -self.rounding if side == 0 else -side * (self.residuals + self.rounding)
+        ranked = np.sort(self.known + blur)
+        return np.searchsorted(ranked, points, side="right") / self.size
 
 
 def spectral_density(
@@ -164,7 +181,8 @@ def spectral_density(
         rng: where the vectors come from.
         num_search_steps: products with one more vector, which finds the eigenvalues that stand alone; twice
             `num_steps` unless it is said, 0 for no search.
-        known: converged eigenpairs, which the search need not find again.
+        known: converged eigenpairs, which the search need not find again; a note says if some have not converged,
+            because each counts as an eigenvalue all the same.
         exact_size: an operator of at most this size is written out and solved.
 
     Raises:
@@ -181,42 +199,47 @@ def spectral_density(
     if operator.size <= exact_size:
         return _exact(operator)
     before = operator.num_products
-    found = _Known.of(known)
+    found, rounding = _Known.of(known), 0.0
     if search:
         # What this vector sees of the rest is not used: where it overlaps much with an eigenvector, that one converges
         # and is taken out, so what is left would be too little on average.
         first = Recurrence(operator, sphere(operator, rng.child("search")), search, found.vectors).run(search)
-        found = found.joined(first, operator.size)
+        found, rounding = found.joined(first, operator.size), first.rounding
     bulk, changes = [], []
     for probe in track(range(num_probes), "density", num_probes):
         run = Recurrence(operator, sphere(operator, rng.child("probe", probe)), num_steps, found.vectors)
         bulk.append(run.run(num_steps).quadrature())
         changes.append(_change(run))
+        rounding = max(rounding, run.rounding)
     order = np.argsort(found.values)[::-1].copy()
     return Density(
         size=operator.size,
         known=found.values[order],
         residuals=found.residuals[order],
+        rounding=max(rounding, rounding_of(operator, found.values)),
+        converged=found.converged[order],
         vectors=None if found.vectors is None else found.vectors[:, torch.from_numpy(order)],
         bulk=tuple(seen for seen in bulk if len(seen)),
         change=float(np.mean(changes)) * (1 - len(order) / operator.size),
         num_products=operator.num_products - before,
+        notes=notes_on_known(known),
     )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Known:
-    """Eigenpairs that stand alone: ``(k,)`` values and residuals, ``(P, k)`` vectors, or None for no pair."""
+    """Eigenpairs that stand alone: ``(k,)`` each, and their vectors ``(P, k)``; None for no pair."""
 
     values: Floats
     residuals: Floats
+    converged: np.ndarray[Any, np.dtype[np.bool_]]
     vectors: torch.Tensor | None
 
     @staticmethod
     def of(pairs: Eigenpairs | None) -> _Known:
         if pairs is None or not len(pairs):
-            return _Known(values=np.empty(0), residuals=np.empty(0), vectors=None)
-        return _Known(values=pairs.values, residuals=pairs.residuals, vectors=pairs.vectors)
+            return _Known(values=np.empty(0), residuals=np.empty(0), converged=np.empty(0, dtype=bool), vectors=None)
+        return _Known(values=pairs.values, residuals=pairs.residuals, converged=pairs.converged, vectors=pairs.vectors)
 
     def joined(self, run: Recurrence, size: int) -> _Known:
         """With the pairs that a run has found beside these."""
@@ -228,6 +251,7 @@ class _Known:
         return _Known(
             values=np.concatenate([self.values, seen.nodes[alone]]),
             residuals=np.concatenate([self.residuals, seen.residuals[alone]]),
+            converged=np.concatenate([self.converged, np.ones(int(alone.sum()), dtype=bool)]),
             vectors=vectors if self.vectors is None else torch.cat([self.vectors.to(vectors), vectors], dim=1),
         )
 
@@ -249,7 +273,8 @@ def distance(one: Density | Floats, other: Density | Floats) -> float:
 def _alone(seen: Quadrature, size: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """``(m,)`` which nodes have converged to a single eigenvalue."""
     gap = np.minimum(np.diff(seen.nodes, prepend=-np.inf), np.diff(seen.nodes, append=np.inf))
-    converged = seen.residuals <= _RESIDUAL_OVER_GAP * gap
+    # Nodes that rounding does not tell apart are copies of one, and what none of them shows may lie between them.
+    converged = (seen.residuals <= _RESIDUAL_OVER_GAP * gap) & (gap > 10 * seen.rounding)
     alone = np.asarray(converged & (seen.weights <= _WEIGHT_TIMES_SIZE / size))
     # Each is a vector to keep: the outermost ones tell most.
     room = max(1, _KNOWN_BYTES // (4 * size))
@@ -259,18 +284,13 @@ def _alone(seen: Quadrature, size: int) -> np.ndarray[tuple[int], np.dtype[np.bo
     return alone
 
 
-def _reached(seen: Quadrature, points: Floats) -> Floats:
-    """The weight of the nodes up to each point, a node at the point by half: the middle of its bounds."""
-    sums = np.concatenate([[0.0], np.cumsum(seen.weights)])
-    both = (sums[np.searchsorted(seen.nodes, points, side=side)] for side in ("left", "right"))
-    return np.asarray(sum(both) / 2)
-
-
 def _change(run: Recurrence) -> float:
     """How far the last quarter of a run's steps moved what it sees."""
     from scipy.stats import wasserstein_distance
 
-    if run.complete or run.size < 2:
+    if run.ended:
+        return run.remainder if run.size else 0.0
+    if run.size < 2:
         return 0.0
     seen, before = run.quadrature(), run.quadrature(max(1, run.size * 3 // 4))
     return float(wasserstein_distance(seen.nodes, before.nodes, seen.weights, before.weights))
@@ -290,6 +310,8 @@ def _exact(operator: Operator) -> Density:
         size=operator.size,
         known=values.copy(),
         residuals=np.zeros(operator.size),
+        rounding=rounding_of(operator, values),
+        converged=np.ones(operator.size, dtype=bool),
         vectors=None,
         bulk=(),
         change=0.0,

@@ -13,7 +13,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.numerics.operators import Operator, must_be_symmetric
-from vallis.numerics.probes import signs, t_quantile, without
+from vallis.numerics.probes import chance_of_agreement, same_up_to_rounding, signs, t_quantile, without
 from vallis.numerics.spectra import Eigenpairs, must_be_finite
 
 EXACT_SIZE = 256
@@ -26,7 +26,8 @@ class Diagonal:
     Attributes:
         value: ``(P,)`` float64.
         stderr: ``(P,)`` the standard error of each entry over the choice of probes; zeros when exact, None with a
-            single probe.
+            single probe. It is 0.0 also where all probes agree on an entry, as they do by luck if they are few; the
+            interval knows.
         num_probes: K; 0 when exact.
         num_products: how many products it took.
     """
@@ -36,13 +37,24 @@ class Diagonal:
     num_probes: int
     num_products: int
 
+    @property
+    def exact(self) -> bool:
+        """Whether it was written out, and nothing was left to chance."""
+        return not self.num_probes
+
     def interval(self, level: float = 0.95) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(P,)`` the ends of each entry's confidence interval by Student's t; infinite with a single probe."""
+        """``(P,)`` the ends of each entry's confidence interval by Student's t; infinite with a single probe.
+
+        Where all probes agree it is a point if they would do so by luck in fewer than ``1 - level`` of all cases at
+        most (from 12 probes on for 0.95), and infinite with fewer.
+        """
+        if self.exact:
+            return self.value, self.value
         if self.stderr is None:
             return torch.full_like(self.value, -torch.inf), torch.full_like(self.value, torch.inf)
-        if not self.num_probes:
-            return self.value, self.value
         width = self.stderr * t_quantile(0.5 + level / 2, self.num_probes - 1)
+        if chance_of_agreement(self.num_probes) > 1 - level:
+            width = torch.where(self.stderr == 0, torch.inf, width)
         return self.value - width, self.value + width
 
 
@@ -62,7 +74,8 @@ def diagonal(
         operator: A; it must be symmetric.
         num_probes: K.
         rng: where the signs come from.
-        known: orthonormal vectors, e.g. Ritz pairs, whose part is computed (by a product each) and not sampled.
+        known: orthonormal vectors, e.g. Ritz pairs, whose part is computed (by a product each) and not sampled; they
+            need not have converged.
         exact_size: an operator of at most this size is written out instead.
 
     Raises:
@@ -89,7 +102,10 @@ def diagonal(
         squares += step * (sample - mean)
     if vectors is not None:
         mean += _inside(operator, vectors)
-    stderr = (squares / (num_probes * (num_probes - 1))).sqrt() if num_probes > 1 else None
+    stderr = None
+    if num_probes > 1:
+        stderr = (squares / (num_probes * (num_probes - 1))).sqrt()
+        stderr[stderr <= same_up_to_rounding(operator.dtype) * mean.abs()] = 0.0
     return Diagonal(value=mean, stderr=stderr, num_probes=num_probes, num_products=operator.num_products - before)
 
 

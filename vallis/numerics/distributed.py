@@ -12,17 +12,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from vallis.core import tree
-from vallis.core.data import Batches
 from vallis.core.errors import UsageError
 from vallis.core.objective import Objective
 from vallis.core.types import Solution
-from vallis.numerics.at import objective_of
+from vallis.numerics.data_share import share_surface
 from vallis.numerics.operators import Operator
-from vallis.numerics.ranks import Group, Ranks
-from vallis.numerics.shards import Numbered, loader_of, shard
+from vallis.numerics.ranks import Group, Ranks, must_count
 
 
 class DataParallel(Operator):
@@ -64,6 +61,7 @@ class DataParallel(Operator):
         data: Any = None,
         *,
         group: Group = None,
+        already_sharded: bool = False,
         how: dict[str, Any] | None = None,
         **read: Any,
     ) -> DataParallel:
@@ -75,13 +73,15 @@ class DataParallel(Operator):
             loss: for a module.
             data: for a module: all of the data on every process, or a DataLoader, with a `DistributedSampler` or not.
             group: which processes; all if None.
+            already_sharded: whether each process was given its own share of the data; see `sharded`.
             how: what `kind` takes beside the objective.
             **read: see `objective_of`.
 
         Raises:
             UsageError: see above, and `sharded`.
         """
-        return cls(kind, sharded(held, loss, data, group=group, **read), group=group, **(how or {}))
+        own = sharded(held, loss, data, group=group, already_sharded=already_sharded, **read)
+        return cls(kind, own, group=group, **(how or {}))
 
     def _product(self, vector: torch.Tensor) -> torch.Tensor:
         own, error = torch.zeros_like(vector), None
@@ -119,37 +119,52 @@ def sharded(
     data: Any = None,
     *,
     group: Group = None,
+    already_sharded: bool = False,
     **read: Any,
 ) -> Objective:
-    """The loss surface over this process's share of the data, which every process has or can read.
+    """The loss surface over this process's share of the data.
 
-    A DataLoader is read by each process only as far as its own share goes.
+    Processes compare what they were given before it is cut: of a DataLoader, which each reads only as far as its own
+    share goes, the number of examples and the content of some; of all else the whole content.
 
     Args:
         held: see `objective_of`.
         loss: see `objective_of`.
         data: see `objective_of`.
         group: which processes; all if None.
+        already_sharded: what each process gives is its own share, of any size, also empty, or without a counted target;
+            nothing is cut, and examples are numbered in the order of ranks (those of a solution or an objective keep
+            their `Batch.index`). Of a `DistributedSampler`, which repeats or drops examples, the shares are made whole.
         **read: see `objective_of`.
 
     Raises:
-        UsageError: there is no process group, or another process could not read its share.
+        UsageError: there is no process group, processes were given different data and do not say that these are shares,
+            another process could not read its own, or no target counts on any.
     """
-    ranks = Ranks(group, _device(held))
-    return ranks.together(lambda: _sharded(held, loss, data, ranks, read))
+    return share_surface(held, loss, data, Ranks(group, _device(held)), already_sharded, read)
 
 
 def mean_loss(objective: Objective, group: Group = None) -> float:
-    """The mean loss over the data of all processes; each gives its own objective, and gets the same number."""
+    """The mean loss over the data of all processes; each gives its own objective, and gets the same number.
+
+    Raises:
+        UsageError: processes disagree on the weights, another one failed, or no target counts on any.
+    """
     ranks = Ranks(group, objective.device)
+    ranks.must_agree("weights", _weights(objective))
     share = share_of(objective, ranks)
     own = ranks.together(lambda: objective.value() if share > 0 else 0.0)
     return float(ranks.gather([own * share])[:, 0].sum())
 
 
 def mean_gradient(objective: Objective, group: Group = None) -> torch.Tensor:
-    """``(P,)`` the gradient of the mean loss over the data of all processes, with the same bits on each."""
+    """``(P,)`` the gradient of the mean loss over the data of all processes, with the same bits on each.
+
+    Raises:
+        UsageError: processes disagree on the weights, another one failed, or no target counts on any.
+    """
     ranks = Ranks(group, objective.device)
+    ranks.must_agree("weights", _weights(objective))
     share = share_of(objective, ranks)
     empty = torch.zeros(objective.num_parameters, dtype=objective.dtype, device=objective.device)
     return ranks.sum(ranks.together(lambda: objective.gradient() if share > 0 else empty) * share)
@@ -161,28 +176,17 @@ def share_of(objective: Objective, ranks: Ranks) -> float:
     Raises:
         UsageError: none counts on any process, or another one failed to count.
     """
-    counted = ranks.gather([ranks.together(lambda: objective.counted)])[:, 0]
-    if not float(counted.sum()) > 0:
-        raise UsageError("at least one counted target was required, no process has one: check weight= or ignore_index")
-    return float(counted[ranks.rank] / counted.sum())
-
-
-def _sharded(held: Any, loss: Any, data: Any, ranks: Ranks, read: dict[str, Any]) -> Objective:
-    if not isinstance(data, DataLoader) or not isinstance(held, nn.Module):
-        return shard(objective_of(held, loss, data, **read), ranks.rank, ranks.num_ranks)
-    own, index = loader_of(data, ranks.rank, ranks.num_ranks)
-    # The module is proved on some data: an idle process takes what the loader would have given.
-    objective = objective_of(held, loss, data if own is None else own, **read)
-    if own is None:
-        return objective.over(Batches(kept=()))
-    return objective.over(Numbered(objective.data, index))
+    own = ranks.together(lambda: objective.counted)
+    must_count(ranks, own)
+    return own / float(ranks.gather([own])[:, 0].sum())
 
 
 def _device(held: Any) -> torch.device:
     if isinstance(held, nn.Module):
         return next((value.device for value in held.parameters()), torch.device("cpu"))
-    values = held.params.values() if isinstance(held, Solution) else held.origin
-    return torch.device(next(iter(values)).device)
+    if isinstance(held, Solution):
+        return next(iter(held.params.values())).device
+    return torch.device(getattr(held, "device", "cpu"))
 
 
 def _weights(objective: Objective) -> str:

@@ -85,7 +85,8 @@ class SampledFisher(_Fisher):
         budget: see `Curvature`.
 
     Raises:
-        LossError: the loss is not known to be a log-likelihood.
+        LossError: the loss is not known to be a log-likelihood; or (at the first product) the scores do not have one
+            row an example.
         SettingsError: not even one draw is asked for.
     """
 
@@ -155,10 +156,17 @@ def _likely_graph(term: Term, chosen: tuple[bool, ...], draw: Any) -> FisherGrap
 
 def _drawn(likelihood: Any, scores: torch.Tensor, index: torch.Tensor, rng: Rng, num_draws: int) -> torch.Tensor:
     """The mean over draws of what `Likelihood.bend` needs of them."""
+    if len(scores) != len(index):
+        raise LossError(
+            f"scores with one row for each of {len(index)} examples were required for drawn targets, "
+            f"{tuple(scores.shape)} came: put the examples on the first axis, or use Fisher, which draws none"
+        )
     rows = [rng.child("targets", example).torch() for example in index.tolist()]
     total = torch.zeros_like(scores)
-    for _ in range(num_draws):
-        total += likelihood.drawn(scores, uniforms(rows, likelihood.targets_shape(scores)))
+    # An example's numbers for all draws at once: a call for each example and draw takes longer than all the rest.
+    numbers = uniforms(rows, torch.Size((num_draws, *likelihood.targets_shape(scores))))
+    for draw in numbers.unbind(1):
+        total += likelihood.drawn(scores, draw)
     return total / num_draws
 
 

@@ -40,7 +40,8 @@ def kl_inverse(q: float, divergence: float) -> float:
     if divergence == 0 or q == 1:
         return float(q)
     if q == 0:
-        return -math.expm1(-divergence)
+        # In closed form, but rounded to the nearest number, which may lie below: the next one does not.
+        return min(1.0, math.nextafter(-math.expm1(-divergence), 1.0))
     if binary_divergence(q, 1 - _TOLERANCE) <= divergence + _ROUNDING:
         return 1.0
     from scipy.optimize import brentq

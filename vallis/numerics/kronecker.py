@@ -40,7 +40,7 @@ class Factors:
         layer: its name.
         names: its parameters, the weight first; the second, if any, is the bias.
         outputs: ``(m, m)`` float64, E[M], summed over positions.
-        inputs: ``(n, n)`` float64, E[x x'], averaged over positions.
+        inputs: ``(n, n)`` float64, E[x x'], averaged over positions, and over the batches that reach the layer.
         mean_input: ``(n,)`` float64, E[x].
         num_positions: S, how often the weight is used for an example, on average.
         num_draws: how many random combinations of columns M was estimated from, for each example; 0 where it is exact.
@@ -86,7 +86,8 @@ def factors(
 
     Raises:
         UnknownPart: there is no layer of this name.
-        ModelError: a layer that was named has no factors.
+        ModelError: a layer that was named has no factors; or what goes through one cannot be told apart by example in
+            some later batch.
         LossError: the loss has no scores, or is not convex in them.
         SettingsError: not even one column is allowed.
     """

@@ -31,6 +31,7 @@ def corrected(objective: Objective, found: Mapping[str, Factors]) -> Mapping[str
         found: from `vallis.numerics.kronecker.factors`.
 
     Raises:
+        ModelError: what goes through a layer cannot be told apart by example.
         LossError: the loss has no scores, or is not convex in them.
     """
     layers, _ = affine_layers(objective, tuple(found))

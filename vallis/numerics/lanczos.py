@@ -97,5 +97,5 @@ def _must_span(start: torch.Tensor, size: int) -> None:
 def _clamped(size: int, wanted: int) -> tuple[Note, ...]:
     if wanted <= size:
         return ()
-    text = f"{wanted} eigenvalues were asked for, and with {size} parameters there are {size}."
+    text = f"{wanted} eigenvalues were asked for, and there are no more than {size}: one for each parameter."
     return (Note(code="fewer_eigenvalues", text=text),)

@@ -57,7 +57,8 @@ class LayerGaussNewton(Operator):
 
     Raises:
         UnknownPart: there is no such layer.
-        ModelError: it is not affine, or has no bias of its own where that is asked for.
+        ModelError: it is not affine, or has no bias of its own where that is asked for; or (at the first product) what
+            goes through it cannot be told apart by example in some later batch.
         LossError: (at the first product) the loss has no scores, or is not convex in them.
     """
 

@@ -160,6 +160,7 @@ class ColumnRoot:
 
 def _softmax_root(term: Term, scores: torch.Tensor, loss: CrossEntropy) -> Root:
     y = term.batch.y
+    _must_have_rows((scores,), len(term.batch))  # else a column would hold several targets of one example
     if y.is_floating_point():  # targets that add up to another number than one scale the curvature
         weights = y.flatten(2).sum(1) if y.ndim > 2 else y.sum(1, keepdim=True)
     else:
@@ -181,13 +182,17 @@ def _other_root(term: Term, returned: Any) -> Root:
     used = [place for place, slope in slopes.items() if slope is not None]
     outputs = tuple(live[place] for place in used)
     num_examples = len(term.batch)
-    if any(leaf.ndim == 0 or leaf.shape[0] != num_examples for leaf in outputs):
+    _must_have_rows(outputs, num_examples)
+    held = tuple(slope for slope in slopes.values() if slope is not None)
+    return ColumnRoot(outputs, Bends(tuple(free[place] for place in used), held, num_examples).root())
+
+
+def _must_have_rows(outputs: Tensors, num_examples: int) -> None:
+    if any(leaf.shape[:1] != (num_examples,) for leaf in outputs):
         raise LossError(
             f"predictions with one row for each of {num_examples} examples were required, {shapes(outputs)} came: "
             "put the examples on the first axis"
         )
-    held = tuple(slope for slope in slopes.values() if slope is not None)
-    return ColumnRoot(outputs, Bends(tuple(free[place] for place in used), held, num_examples).root())
 
 
 def _signs(like: torch.Tensor, rng: Rng) -> torch.Tensor:

@@ -10,9 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.rng import Rng
+from vallis.core.types import Note
 from vallis.numerics.operators import Operator
+from vallis.numerics.spectra import Eigenpairs
 
 Floats = NDArray[np.float64]
+_SAME = 16
+_FEWEST_FOR_SKEWNESS = 8
 
 
 def signs(operator: Operator, rng: Rng) -> torch.Tensor:
@@ -56,3 +60,53 @@ def band(low: Floats, high: Floats, level: float) -> tuple[Floats, Floats]:
         return np.full(low.shape[1:], -np.inf), np.full(low.shape[1:], np.inf)
     quantile = t_quantile(0.5 + level / 2, len(low) - 1)
     return low.mean(0) - quantile * standard_error(low), high.mean(0) + quantile * standard_error(high)
+
+
+def same_up_to_rounding(dtype: torch.dtype) -> float:
+    """How far two numbers that were computed in a dtype may be apart, relative to them, and mean the same."""
+    return _SAME * torch.finfo(dtype).eps
+
+
+def agree(samples: NDArray[Any], dtype: torch.dtype) -> NDArray[np.bool_]:
+    """``(...)`` whether samples ``(K, ...)`` are one number, up to the rounding of the dtype they were computed in."""
+    spread, size = np.ptp(samples, axis=0), np.abs(samples).max(axis=0)
+    return np.asarray(spread <= same_up_to_rounding(dtype) * size)
+
+
+def chance_of_agreement(num_samples: int) -> float:
+    """The most likely that samples from random signs agree by luck, where not all signs would give the same.
+
+    A polynomial of the second degree in signs that is not constant takes no value with more than a probability of 3/4
+    (Schwartz and Zippel, for signs).
+    """
+    return 0.75 ** max(0, num_samples - 1)
+
+
+def skewness_notes(samples: Floats) -> tuple[Note, ...]:
+    """Says when independent samples ``(K,)`` are so skewed that an interval of Student's t covers less than it says."""
+    count = len(samples)
+    if count < _FEWEST_FOR_SKEWNESS or not samples.std() > 1e-12 * np.abs(samples).max():
+        return ()
+    centred = (samples - samples.mean()) / samples.std()
+    skewness = float(np.mean(centred**3))
+    # Of normal samples: D'Agostino (1970).
+    spread = math.sqrt(6 * (count - 2) / ((count + 1) * (count + 3)))
+    if abs(skewness) <= 2.5 * spread:
+        return ()
+    text = (
+        f"What the probes say is skewed (skewness {skewness:.2g}), as one direction that holds much of the sum makes "
+        "it, and the interval then covers the truth less often than it says: take the largest eigenpairs out as known."
+    )
+    return (Note(code="skewed_samples", text=text),)
+
+
+def notes_on_known(known: Eigenpairs | None) -> tuple[Note, ...]:
+    """Says when pairs that are taken as known have not converged."""
+    if known is None or not len(known) or bool(known.converged.all()):
+        return ()
+    rough = ~known.converged
+    text = (
+        f"{int(rough.sum())} of {len(known)} known eigenpairs have not converged (residuals up to "
+        f"{float(known.residuals[rough].max()):.2g}): what is taken to be exact of them is so only up to that."
+    )
+    return (Note(code="known_not_converged", text=text),)

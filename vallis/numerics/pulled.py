@@ -68,6 +68,7 @@ def pulled_roots(term: Term, layers: Sequence[Affine], draws: Draws | None = Non
         draws: how many columns at most; None pulls all back.
 
     Raises:
+        NoFlow: what goes through a layer cannot be told apart by example.
         LossError: the loss has no scores, or is not convex in them.
     """
     with differentiating():

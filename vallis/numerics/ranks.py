@@ -15,6 +15,7 @@ from torch import distributed
 from vallis.core.errors import UsageError
 
 Found = TypeVar("Found")
+_ONE_MODEL = "load one checkpoint on all of them, or broadcast parameters and buffers from rank 0"
 Group = Any  # a torch.distributed.ProcessGroup; None is all processes
 
 
@@ -92,20 +93,35 @@ class Ranks:
             raise UsageError(f"the same work on all processes was required, it failed on another: {failed[0]}")
         return found
 
-    def must_agree(self, what: str, held: Any) -> None:
+    def must_agree(self, what: str, held: Any, advice: str = _ONE_MODEL) -> None:
         """Lets equal things pass.
+
+        Args:
+            what: it is, in words.
+            held: by this process; small and picklable.
+            advice: what to do where they differ.
 
         Raises:
             UsageError: they differ between processes; all raise.
         """
         found = self.gather_objects(held)
-        if any(other != found[0] for other in found):
-            came = "; ".join(f"{value} on rank {rank}" for rank, value in enumerate(found))
-            raise UsageError(
-                f"the same {what} on all processes was required, {came} came: load one checkpoint on all of them, "
-                "or broadcast parameters and buffers from rank 0"
-            )
+        other = next((rank for rank, value in enumerate(found) if value != found[0]), None)
+        if other is not None:
+            came = f"{found[0]} on rank 0; {found[other]} on rank {other}"
+            raise UsageError(f"the same {what} on all processes was required, {came} came: {advice}")
 
     @property
     def _group(self) -> Group:
         return self.group if self.group is not None else distributed.group.WORLD
+
+
+def must_count(ranks: Ranks, weight: float) -> int:
+    """The first process on which something counts, of what each of them counted.
+
+    Raises:
+        UsageError: nothing does on any; all raise.
+    """
+    counted = ranks.gather([weight])[:, 0]
+    if not float(counted.sum()) > 0:
+        raise UsageError("at least one counted target was required, no process has one: check weight= or ignore_index")
+    return int(counted.nonzero()[0])

@@ -16,6 +16,8 @@ from vallis.core.errors import DataError, UsageError
 from vallis.core.objective import Objective
 from vallis.core.types import Batch, Data, Solution
 
+# So many examples stand for all of a dataset when processes compare theirs.
+_PROBES = 32
 Held = TypeVar("Held", Objective, Solution, Data, "DataLoader[Any]")
 
 
@@ -26,8 +28,7 @@ def shard(held: Held, rank: int, world_size: int) -> Held:
     dealt out in turn, so that no batch is cut. The identity of an example (`Batch.index`) stays.
 
     A DataLoader becomes one over this process's examples, each of them once. That holds for a `DistributedSampler`
-    too, which repeats examples to give all processes as many, or drops some: here neither is done, and its rank and
-    number of processes, not those given, decide.
+    too, which repeats examples to give all processes as many, or drops some: here neither is done.
 
     Args:
         held: a loss surface, a solution (all its splits), a split, or a DataLoader.
@@ -36,7 +37,8 @@ def shard(held: Held, rank: int, world_size: int) -> Held:
 
     Raises:
         UsageError: there is no such rank, or nothing that can be cut.
-        DataError: a DataLoader chooses examples in a way of its own, or none comes to this process.
+        DataError: a DataLoader chooses examples in a way of its own or is made for another rank, or none comes to this
+            process.
     """
     if not 0 <= rank < world_size:
         raise UsageError(f"a rank in 0..{world_size - 1} was required, {rank} of {world_size} came: count from zero")
@@ -48,15 +50,35 @@ def loader_of(loader: DataLoader[Any], rank: int, world_size: int) -> tuple[Data
     """A DataLoader over the share of a process, None where that is empty, and which examples these are ``(n,)``.
 
     Raises:
-        DataError: it chooses examples in a way of its own.
+        DataError: it chooses examples in a way of its own, or is made for another rank.
     """
     places = _places(loader, rank, world_size)
     index = torch.tensor(places, dtype=torch.int64)
     if not places:
         return None, index
-    options = {name: getattr(loader, name) for name in ("num_workers", "collate_fn", "worker_init_fn", "timeout")}
-    batches = BatchSampler(places, loader.batch_size or 1, drop_last=False)
-    return DataLoader(loader.dataset, batch_sampler=batches, generator=loader.generator, **options), index
+    return _over(loader, places), index
+
+
+def probes_of(loader: DataLoader[Any]) -> DataLoader[Any] | list[Any]:
+    """A DataLoader over a few examples of its dataset, the first, the last and some between them."""
+    size = len(loader.dataset)  # type: ignore[arg-type]
+    places = torch.linspace(0, size - 1, min(size, _PROBES), dtype=torch.float64).round().long().tolist()
+    # One by one: neither do examples of several lengths lie in one batch, nor does a process's batch size matter.
+    return _over(loader, places, batch_size=1) if places else []
+
+
+def order_of(loader: DataLoader[Any]) -> tuple[str, str, str]:
+    """What processes must agree on when each takes its share by the loader's DistributedSampler, in words.
+
+    Returns:
+        What it is, how it is here (empty without such a sampler), and what to do where that differs.
+    """
+    sampler = loader.sampler if loader.batch_size is not None else None
+    advice = "give it the same settings on all of them, and call set_epoch with the same number"
+    if not isinstance(sampler, DistributedSampler):
+        return "order of the DistributedSampler", "", advice
+    told = f"shuffle={sampler.shuffle}, seed={sampler.seed}, epoch={sampler.epoch}"
+    return "order of the DistributedSampler", told, advice
 
 
 class Numbered:
@@ -127,6 +149,13 @@ class Dealt:
         return f"{self._data.fingerprint()}:{self._rank}/{self._world_size}"
 
 
+def _over(loader: DataLoader[Any], places: list[int], batch_size: int | None = None) -> DataLoader[Any]:
+    """A DataLoader with the settings of another over some examples of its dataset."""
+    options = {name: getattr(loader, name) for name in ("num_workers", "collate_fn", "worker_init_fn", "timeout")}
+    batches = BatchSampler(places, batch_size or loader.batch_size or 1, drop_last=False)
+    return DataLoader(loader.dataset, batch_sampler=batches, generator=loader.generator, **options)
+
+
 def _cut(held: Any, rank: int, world_size: int) -> Any:
     if isinstance(held, Objective):
         return held.over(_part(held.data, rank, world_size))
@@ -165,6 +194,11 @@ def _places(loader: DataLoader[Any], rank: int, world_size: int) -> list[int]:
     """Which examples of its dataset are a process's, in the order in which the loader takes them."""
     sampler = loader.sampler if loader.batch_size is not None else None
     if isinstance(sampler, DistributedSampler):
+        if (sampler.rank, sampler.num_replicas) != (rank, world_size):
+            raise DataError(
+                f"a DistributedSampler of rank {rank} of {world_size} was required, one of rank {sampler.rank} of "
+                f"{sampler.num_replicas} came: make it with num_replicas and rank of the group"
+            )
         whole = copy.copy(sampler)
         whole.drop_last = False
         size, num_processes = len(loader.dataset), sampler.num_replicas  # type: ignore[arg-type]
@@ -178,6 +212,7 @@ def _places(loader: DataLoader[Any], rank: int, world_size: int) -> list[int]:
         came = type(loader.dataset if isinstance(loader.dataset, IterableDataset) else sampler or loader.batch_sampler)
         raise DataError(
             f"a DataLoader that takes each example of its dataset once was required, one with a {came.__name__} came: "
-            "use a DistributedSampler, or cut the solution that is made of it"
+            "use a DistributedSampler, cut the solution that is made of it, or give each process a loader over its own "
+            "share and say already_sharded=True"
         )
     return list(range(rank, len(loader.dataset), world_size))  # type: ignore[arg-type]

@@ -63,23 +63,19 @@ def smoothed(density: Density, points: Floats, kernel: Kernel, level: float = 0.
     share = density.bulk_fraction
     views = [(kernel.coordinate(seen.nodes), seen) for seen in density.bulk]
     mean = np.mean([kernel.height(places[:, None] - nodes) @ seen.weights for nodes, seen in views], axis=0)
-    bounds = np.array([_bounds(seen, nodes, places, kernel) for nodes, seen in views])
+    bounds = np.array([_bounds(seen, places, kernel) for seen in density.bulk])
     low, high = band(bounds[:, 0], bounds[:, 1], level)
     return Band(value=known + share * mean, low=known + share * np.maximum(low, 0.0), high=known + share * high)
 
 
-def _bounds(seen: Quadrature, nodes: Floats, places: Floats, kernel: Kernel) -> tuple[Floats, Floats]:
+def _bounds(seen: Quadrature, places: Floats, kernel: Kernel) -> tuple[Floats, Floats]:
     """``(G,)`` the least and the most that the smoothed curve of one probe can be.
 
     It is the integral of the cumulative weights against the slope of the kernel, which rises up to the place and falls
     beyond: most of it comes where the weights rise as late as they can before, and as early as they can after.
     """
-    sums = np.concatenate([[0.0], np.cumsum(seen.weights)])
-    if seen.complete:
-        below = above = sums
-    else:
-        below, above = np.concatenate([[0.0], sums[:-1]]), np.concatenate([sums[1:], [1.0]])
-    ends = np.concatenate([[-np.inf], nodes, [np.inf]]) - places[:, None]
+    breaks, below, above = seen.staircase()
+    ends = np.concatenate([[-np.inf], kernel.coordinate(breaks), [np.inf]]) - places[:, None]
     before, after = np.minimum(ends, 0.0), np.maximum(ends, 0.0)
     rise = np.diff(kernel.height(before), axis=1)
     fall = -np.diff(kernel.height(after), axis=1)

@@ -81,8 +81,9 @@ def must_be_finite(size: float) -> None:
     """
     if not np.isfinite(size):
         raise UsageError(
-            "finite products were required, one with NaN or infinities came: "
-            "the loss has no curvature here, so look at its value and at the weights"
+            "finite products were required, one with NaN or infinities came: the second derivatives overflow or are "
+            "not defined here, so look at the loss and at the weights, and compute in float64 where float32 is too "
+            "small"
         )
 
 

@@ -18,6 +18,7 @@ from scipy import stats
 from vallis.core.types import Verdict
 
 ALPHA = 0.05
+_ROUNDING = 1e-12
 _EXACT_UP_TO = 8  # 8! orders take 10 ms; beyond, the approximation is good
 
 
@@ -92,7 +93,8 @@ def t_test(values: Sequence[float], threshold: float = 0.0) -> Evidence:
     if n < 2:
         return Evidence(statistic=mean, p_for=1.0, p_against=1.0, n=n)
     error = float(held.std(ddof=1)) / math.sqrt(n)
-    if error == 0:  # equal values show no spread to judge by: all that is left is how many there are
+    # Equal up to the rounding of differences, they show no spread to judge by: all that is left is their number.
+    if error <= _ROUNDING * float(np.abs(held).max()):
         signs = sign_test(values, threshold)
         return Evidence(statistic=mean, p_for=signs.p_for, p_against=signs.p_against, n=n)
     t = (mean - threshold) / error

@@ -20,14 +20,15 @@ from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.numerics.operators import Operator
 from vallis.numerics.probes import Floats, signs, sphere, standard_error, without
-from vallis.numerics.quadrature import Recurrence
+from vallis.numerics.quadrature import Quadrature, Recurrence
 from vallis.numerics.spectra import must_be_finite
 
-# The part of the products that goes into the Krylov space. On Hessians of small networks the error is flat between a
-# fifth and a half; more would leave too few probes for an honest error bar.
-_KRYLOV_FRACTION = 1 / 3
-_DAMPING = 0.2
-_NUM_GROUPS = 10
+# Steps of a Krylov space: so many before it is asked whether they pay, which is asked of the mean of the last few; and
+# never more than half of the products, because fewer probes than that tell too little of their own scatter.
+_LEAST_STEPS, _WINDOW = 4, 5
+_SHARE_OF_LEAST, _SHARE_OF_MOST = 1 / 9, 1 / 2
+# A Ritz value whose residual is below this part of its distance from the mean stands for a single eigenvalue.
+_ISOLATED = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +52,10 @@ class Sketched:
 def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
     """The trace on a Krylov space, where it is known, plus signs on the rest: a sketch at one product a dimension.
 
-    What the other probes saw of the rest is a second, rough sketch, by which each probe is corrected.
+    The space grows for as long as a dimension more takes away more of the variance than a probe more. That is decided
+    by the space alone, before any probe is drawn, so the probes stay independent and their scatter is their error. What
+    the rest has of the identity adds no variance: what the others say of the mean eigenvalue there corrects the
+    length of each probe.
 
     Args:
         operator: A; it may be indefinite.
@@ -59,26 +63,16 @@ def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor 
         rng: where the vectors come from.
         known: ``(P, k)`` orthonormal vectors; the trace that is meant is that of A on what is orthogonal to them.
     """
-    num_steps = max(1, int(num_products * _KRYLOV_FRACTION))
-    num_probes = num_products - num_steps
-    run = Recurrence(operator, sphere(operator, rng.child("start")), num_steps, known).run(num_steps)
+    run = _krylov_space(operator, num_products, rng.child("start"), known)
     rows, certain = run.rows(), float(run.quadrature().nodes.sum())
-    probes = torch.empty(num_probes, operator.size, dtype=operator.dtype, device=operator.device)
-    products = torch.empty_like(probes)
+    num_probes = num_products - run.size
+    forms, lengths = np.empty(num_probes), np.empty(num_probes)
     for place in track(range(num_probes), "trace", num_probes):
-        z = without(signs(operator, rng.child("probe", place)), known).to(rows)
-        probes[place] = without(z, rows.T)
-        products[place] = without(without(operator.matvec(probes[place]), known), rows.T)
-    forms, squares = ((each @ products.T).double().cpu().numpy() for each in (probes, products))
-    must_be_finite(float(np.abs(forms).sum() + np.abs(squares).sum()))
-    forms = (forms + forms.T) / 2
-    corrected, plain = _corrected(forms, squares), np.diagonal(forms)
-    if num_probes < 2:
-        return Sketched(samples=certain + corrected, stderr=None)
-    # Corrected by each other they are not independent, and scatter by less than they err. The error of the plain ones
-    # is honest, and that of their correction smaller where few eigenvalues stand out; the jackknife knows of the rest.
-    errors = (*(float(standard_error(each)) for each in (corrected, plain)), _jackknife(forms, squares))
-    return Sketched(samples=certain + corrected, stderr=max(errors))
+        z = without(signs(operator, rng.child("probe", place)), known)
+        z = without(without(z.to(rows), rows.T), rows.T)
+        forms[place], lengths[place] = _form(operator, z), float(z.double().square().sum())
+    samples = certain + _to_length(forms, lengths, _dimension(operator, known) - run.size)
+    return Sketched.of(samples)
 
 
 def hutchplusplus(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
@@ -123,7 +117,7 @@ def xnystrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tens
     small = max(torch.finfo(operator.dtype).eps, torch.finfo(torch.float64).eps ** 0.5)
     shift = small * float(sketch.norm()) / operator.size**0.5
     if shift == 0:
-        return Sketched(samples=np.zeros(num_products), stderr=0.0)
+        return Sketched(samples=np.zeros(num_products), stderr=None)
     sketch += shift * probes
     middle, squares, lengths = probes.T @ sketch, sketch.T @ sketch, probes.T @ probes
     middle, dimension = (middle + middle.T) / 2, _dimension(operator, known)
@@ -145,34 +139,51 @@ METHODS: Mapping[str, Callable[[Operator, int, Rng, torch.Tensor | None], Sketch
 }
 
 
-def _corrected(forms: Floats, squares: Floats) -> Floats:
-    """``(K,)`` what each probe says of a trace, from ``Z' A Z`` and ``Z' A^2 Z`` with Z the probes as columns.
+def _krylov_space(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None) -> Recurrence:
+    """A Krylov space of as many dimensions as pay, where the rest of the products goes into probes."""
+    most = max(1, int(num_products * _SHARE_OF_MOST))
+    least = max(_LEAST_STEPS, int(num_products * _SHARE_OF_LEAST))
+    # All rows are needed, or the probes would see once more what is summed up already.
+    room = most * operator.size * operator.dtype.itemsize
+    run = Recurrence(operator, sphere(operator, rng), most, known, row_bytes=room)
+    while not run.ended and run.size < most:
+        run.step()
+        if run.size >= least and not _pays(run, num_products - run.size, _dimension(operator, known)):
+            break
+    return run
 
-    The others give a low-rank approximation ``A Z g(Z' A Z) Z' A`` with a damped inverse g, since the operator may be
-    indefinite. Its trace is known and its part of the probe's own form is taken off, so the mean stays the trace.
+
+def _pays(run: Recurrence, num_probes: int, dimension: int) -> bool:
+    """Whether another step takes away more of the variance than another probe.
+
+    The variance is twice the squared Frobenius norm of what the space leaves, about its mean, over the number of
+    probes. What there is altogether is known of the Ritz values that stand for one eigenvalue each, and estimated by
+    the weights of the others.
     """
-    count = len(forms)
-    samples = np.empty(count)
-    for place in range(count):
-        kept = _all_but(place, count)
-        values, vectors = np.linalg.eigh(forms[np.ix_(kept, kept)])
-        damping = _DAMPING * np.abs(values).max(initial=0.0) + 1e-100
-        damped = values / (values**2 + damping**2)
-        known = float(np.sum((vectors * damped) * (squares[np.ix_(kept, kept)] @ vectors)))
-        samples[place] = known + forms[place, place] - float(damped @ (vectors.T @ forms[kept, place]) ** 2)
-    return samples
+    now, before = run.quadrature(), run.quadrature(max(0, run.size - _WINDOW))
+    isolated = now.residuals < _ISOLATED * np.abs(now.nodes - now.moment(1))
+    weights = np.where(isolated, 0.0, now.weights)
+    centre = float(weights @ now.nodes) / max(float(weights.sum()), 1e-300)
+    squares = (now.nodes - centre) ** 2
+    rest = float(squares[isolated].sum() + dimension * (weights @ squares)) - _taken(now, centre)
+    gain = (_taken(now, centre) - _taken(before, centre)) / (len(now) - len(before))
+    return gain * num_probes > rest
 
 
-def _jackknife(forms: Floats, squares: Floats) -> float:
-    """The standard error of the mean of `_corrected`, by leaving a tenth of the probes at a time out of everything."""
-    count = len(forms)
-    groups = np.array_split(np.arange(count), min(count, _NUM_GROUPS))
-    means = []
-    for group in groups:
-        kept = np.setdiff1d(np.arange(count), group)
-        means.append(float(_corrected(forms[np.ix_(kept, kept)], squares[np.ix_(kept, kept)]).mean()))
-    share = (len(groups) - 1) / len(groups)
-    return float(np.sqrt(share * np.sum((np.array(means) - np.mean(means)) ** 2)))
+def _taken(space: Quadrature, centre: float) -> float:
+    """The squared Frobenius norm, about a centre, of the rows and columns of A that belong to a Krylov space."""
+    # The residuals of all pairs together are the coupling of the space to what lies outside.
+    return float(np.sum((space.nodes - centre) ** 2) + 2 * np.sum(space.residuals**2))
+
+
+def _to_length(forms: Floats, lengths: Floats, dimension: int) -> Floats:
+    """``(K,)`` quadratic forms, each as if the squared length of its probe were what it is on average.
+
+    By the mean eigenvalue that the others give, so that a sample stays unbiased.
+    """
+    others = lengths.sum() - lengths
+    mean = np.divide(forms.sum() - forms, others, out=np.zeros_like(forms), where=others > 0)
+    return np.asarray(forms + mean * (dimension - lengths))
 
 
 def _xtrace(

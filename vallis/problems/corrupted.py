@@ -21,6 +21,7 @@ from vallis.core.rng import Rng
 from vallis.core.types import Batch, Task
 from vallis.problems._checks import check_choice, check_share
 from vallis.problems._choose import whole
+from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
 
 Pixels = Literal["none", "shuffled", "random", "gaussian"]
 _CHUNK = 4096
@@ -68,26 +69,23 @@ class Corrupted:
 
     def build(self, rng: Rng) -> tuple[Task, ...]:
         tasks, corrupted = self.base.build(rng), []
-        free = 1 + max(int(whole(split).index.max()) for task in tasks for split in task.splits.values())
+        free = first_free_index(tasks)
         for task in tasks:
             corrupted.append(self._corrupt(task, free, rng.child("corrupted")))
             free += len(task.splits["train"])
         return tuple(corrupted)
 
     def _corrupt(self, task: Task, free: int, rng: Rng) -> Task:
+        must_be_true(task, "corrupted")
         held = {name: whole(split) for name, split in task.splits.items()}
         inputs = self._corrupt_inputs(held, task.name, rng.child("pixels"))
-        targets = {name: batch.y for name, batch in held.items()}
-        index = {name: batch.index for name, batch in held.items()}
+        found = {name: Batch(x=inputs[name], y=batch.y, index=batch.index) for name, batch in held.items()}
         if self.labels > 0:
-            inputs["true_labels"], targets["true_labels"] = inputs["train"], targets["train"]
-            num_classes = 1 + max(int(_classes(batch).max()) for batch in held.values())
-            targets["train"] = relabel(
-                _classes(held["train"]), self.labels, num_classes, rng.child("labels", task.name)
-            )
-            # An input with another target is another example, so it gets an identity that is still free.
-            index["true_labels"] = torch.arange(free, free + len(held["train"]))
-        splits = {name: Arrays(x=inputs[name], y=targets[name], index=index[name]) for name in inputs}
+            y = {name: classes_of(batch, "leave corrupted.labels at 0") for name, batch in held.items()}
+            num_classes = 1 + max(int(labels.max()) for labels in y.values())
+            drawn = relabel(y["train"], self.labels, num_classes, rng.child("labels", task.name))
+            found = relabelled(found, drawn, free)
+        splits = {name: Arrays(x=batch.x, y=batch.y, index=batch.index) for name, batch in found.items()}
         return Task(name=task.name, splits=splits, loss=task.loss)
 
     def _corrupt_inputs(self, held: Mapping[str, Batch], task: str, rng: Rng) -> dict[str, torch.Tensor]:
@@ -138,12 +136,3 @@ def gaussian(x: torch.Tensor, train: torch.Tensor, rng: Rng) -> torch.Tensor:
 def _places(x: torch.Tensor) -> torch.Tensor:
     # (N, C, places): images of four axes have channels, anything else has one.
     return x.flatten(2) if x.ndim > 3 else x.flatten(1)[:, None]
-
-
-def _classes(batch: Batch) -> torch.Tensor:
-    y = batch.y
-    if not (isinstance(y, torch.Tensor) and y.ndim == 1 and not y.is_floating_point()):
-        raise DataError(
-            f"one integer class an example was required, {type(y).__name__} came: leave corrupted.labels at 0"
-        )
-    return y

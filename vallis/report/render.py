@@ -16,7 +16,7 @@ from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from vallis.core.numbers import MINUS, count, probability, written
+from vallis.core.numbers import MINUS, count, is_exact, probability, written
 from vallis.core.types import Figure
 from vallis.report import prose, style
 from vallis.report.csv_figure import to_csv
@@ -127,6 +127,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.tests["exact"] = is_exact
     environment.filters |= {
         "count": count,
         "inline": inline,

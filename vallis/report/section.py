@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from vallis.core import spec
+from vallis.core.numbers import is_exact
 from vallis.core.types import Estimate, Failed, Figure, Note, Outcome, Result, Source
 from vallis.report import prose
 from vallis.report.clean import coerced
@@ -112,7 +113,7 @@ def certainty(section: Section) -> str:
         error / abs(e.value) if e.value else math.inf for e, error in zip(estimates, errors, strict=True) if error
     ]
     if not shares:
-        return "exact"
+        return "exact" if all(map(is_exact, estimates)) else "error bars of 0"
     worst = max(shares)
     if worst < 1e-4:
         return "error bars below 0.01 %"

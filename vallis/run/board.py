@@ -25,7 +25,7 @@ class Board:
     num_done: int = 0
 
     def __post_init__(self) -> None:
-        self._untrained = {unit.name for unit in self.waiting if unit.train is not None}
+        self._untrained = {node.digest for unit in self.waiting for node in unit.train}
 
     def take(self) -> Unit | None:
         """A unit that can be done now; None when there is none, or none yet."""
@@ -37,6 +37,10 @@ class Board:
     def settle(self, report: Report) -> None:
         """Takes note of a unit that is done; what looks at a training that failed is never begun."""
         self.num_done += 1
+        for part in (report, *report.beside):
+            self._settle(part)
+
+    def _settle(self, report: Report) -> None:
         self._untrained.discard(report.unit)
         self.failed.update(report.failed)
         if report.trouble is not None:

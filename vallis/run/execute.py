@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from vallis.core.errors import UsageError
-from vallis.core.progress import bar
 from vallis.core.types import Failed, Job, NotApplicable, Note, Outcome, Row
 from vallis.run.board import Board
+from vallis.run.cluster import clustered
 from vallis.run.codec import decode
 from vallis.run.plan import Asked, Plan, missing, plan
-from vallis.run.processes import pooled
+from vallis.run.scheduler import Workplace, existing, own
 from vallis.run.solutions import CHECKPOINT_SECONDS
 from vallis.run.store import Store
+from vallis.run.ticking import ticking
 from vallis.run.work import Report, Unit, perform, units
 
 
@@ -49,6 +50,7 @@ def execute(
     store: Store,
     *,
     workers: int = 1,
+    scheduler: str | None = None,
     threads: int = 1,
     every: float = CHECKPOINT_SECONDS,
     say: Callable[[str], None] | None = None,
@@ -56,31 +58,39 @@ def execute(
     """Trains and measures what the jobs ask for and the store lacks.
 
     What fails is a row too, and is tried again the next time; everything else is done once. The results do not depend
-    on `workers`.
+    on who does the work.
 
     Args:
         jobs: what to train and what to measure on it.
         store: where results are kept and looked for.
-        workers: how many processes share the work.
+        workers: how many processes of this machine share the work; one is this process itself.
+        scheduler: the address of a dask scheduler whose workers do the work instead.
         threads: how many threads torch computes with in each; the last bits of the results depend on it.
         every: seconds between two checkpoints of a training.
         say: is told what was done, a line a unit.
 
     Raises:
         Interrupted: Ctrl-C; what was finished is kept.
-        UsageError: there are no workers or threads, or several workers are to share what only this process sees.
+        UsageError: there are no workers or threads, no scheduler answers, workers are to share what only this process
+            sees, or cannot import what this process can.
+        VallisError: the workers could not be started, or the scheduler is gone; what was finished is kept.
         OutputError: the store cannot be written.
     """
-    if min(workers, threads) < 1:
-        raise UsageError(f"at least one worker and one thread were required, {workers} and {threads} came: give more")
-    if workers > 1 and not store.shared:
+    for what, number in (("worker", workers), ("thread", threads)):
+        if number < 1:
+            raise UsageError(f"at least one {what} was required, {number} came: give more")
+    if workers > 1 and scheduler is not None:
+        raise UsageError(f"workers or a scheduler were required, {workers} and {scheduler} came: leave one out")
+    if (workers > 1 or scheduler is not None) and not store.shared:
         raise UsageError(f"a store on disk was required for several workers, {store.url} came: choose another")
     wanted = plan(jobs)
     lacking = missing(wanted, store)
-    board = Board(list(units(lacking, wanted, workers)))
-    _run(board, store, workers, threads, every, say)
-    rows = [_row(asked, wanted, board, store) for asked in wanted.asked]
     num_missing = len(lacking.measurements) + len(lacking.trainings) + len(lacking.watched)
+    board = Board([])
+    with _workplace(workers if num_missing else 1, scheduler if num_missing else None, threads) as place:
+        board = Board(list(units(lacking, wanted, 1 if place is None else place.num_workers())))
+        _run(board, store, place, threads, every, say)
+    rows = [_row(asked, wanted, board, store) for asked in wanted.asked]
     num_wanted = len(wanted.measurements) + len(wanted.trainings) + len(wanted.watched)
     return Execution(
         plan=wanted,
@@ -91,16 +101,35 @@ def execute(
     )
 
 
+@contextlib.contextmanager
+def _workplace(workers: int, scheduler: str | None, threads: int) -> Iterator[Workplace | None]:
+    """Where the work is done; None is this process."""
+    if scheduler is not None:
+        with existing(scheduler) as place:
+            yield place
+    elif workers > 1:
+        with own(workers, threads) as place:
+            yield place
+    else:
+        yield None
+
+
 def _run(
-    board: Board, store: Store, workers: int, threads: int, every: float, say: Callable[[str], None] | None
+    board: Board,
+    store: Store,
+    place: Workplace | None,
+    threads: int,
+    every: float,
+    say: Callable[[str], None] | None,
 ) -> None:
     total = len(board.waiting)
-    if workers == 1:
-        reports = _serial(board, store, threads, every)
-    else:
-        reports = pooled(board, store.url, workers, threads, every)
     try:
-        with contextlib.closing(reports), bar("pieces of work", total) as moving:
+        with ticking("pieces of work", total) as moving, contextlib.ExitStack() as open_reports:
+            if place is None:
+                reports = _serial(board, store, threads, every, moving.set_postfix_str)
+            else:
+                reports = clustered(board, store, place, threads, every, moving.set_postfix_str)
+            open_reports.enter_context(contextlib.closing(reports))
             for unit, report in reports:
                 board.settle(report)
                 moving.update(board.num_done - moving.n)
@@ -113,8 +142,11 @@ def _run(
         ) from error
 
 
-def _serial(board: Board, store: Store, threads: int, every: float) -> Generator[tuple[Unit, Report]]:
+def _serial(
+    board: Board, store: Store, threads: int, every: float, begun: Callable[[str, bool], None]
+) -> Generator[tuple[Unit, Report]]:
     while (unit := board.take()) is not None:
+        begun(unit.label, False)  # the bar says it when it is drawn next, and appears only on what takes long
         yield unit, perform(unit, store, threads=threads, every=every, quiet=False)
 
 
@@ -127,7 +159,10 @@ def _row(asked: Asked, wanted: Plan, board: Board, store: Store) -> Row:
 def _outcome(asked: Asked, wanted: Plan, board: Board, store: Store) -> Outcome:
     """What answers a row. It is read back from the store even when it was just made, so that both are the same bits."""
     if asked.node is None:
-        text = f"{asked.measurement} takes a pair of solutions, and the job names no partner."
+        text = (
+            f"{asked.measurement} takes a pair of solutions, and the job names no partner: give one, on the command "
+            "line with --partner-seed."
+        )
         return NotApplicable(note=Note(code="needs_pair", text=text))
     if asked.node in board.failed:
         return board.failed[asked.node]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import scipy.linalg  # noqa: F401  # brings a BLAS of its own, and only what is loaded can be limited
 import torch
+from threadpoolctl import threadpool_limits
 
 from vallis.core.functional import preserving_global_state
 from vallis.core.types import Failed
@@ -13,17 +15,17 @@ from vallis.core.types import Failed
 
 @contextmanager
 def isolated(threads: int | None = None) -> Iterator[None]:
-    """Puts the global generators, the default dtype, the gradient mode and torch's thread count back afterwards.
+    """Puts the global generators, the default dtype, the gradient mode and the thread counts back afterwards.
 
     Args:
-        threads: how many threads torch computes with inside. Sums are split among threads, so the last bits of a number
-            depend on it; None keeps the caller's.
+        threads: how many threads torch, numpy and scipy compute with inside. Sums are split among threads, so the last
+            bits of a number depend on it; None keeps the caller's.
     """
     dtype, before = torch.get_default_dtype(), torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        with preserving_global_state():
+        with threadpool_limits(threads, user_api="blas"), preserving_global_state():
             yield
     finally:
         torch.set_default_dtype(dtype)

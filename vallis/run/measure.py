@@ -7,12 +7,12 @@ from typing import Any
 
 from vallis.core import catalog
 from vallis.core.errors import SettingsError, UsageError
-from vallis.core.progress import track
 from vallis.core.protocols import Measurement
 from vallis.core.rng import Rng
 from vallis.core.spec import build, name_of
 from vallis.core.types import Failed, NotApplicable, Note, Outcome, Result, Solution
 from vallis.run.isolation import failure, isolated
+from vallis.run.ticking import ticking
 
 _TAKES = {"solution": "a solution", "trajectory": "a sequence of solutions", "pair": "a tuple of two solutions"}
 
@@ -48,11 +48,14 @@ def measure_all(
     """
     found: list[tuple[Measurement, Outcome]] = []
     wanted = list(parts)
-    for part in track(wanted, "measuring", len(wanted)):
-        outcome = attempt(part, subject)
-        found.append((part, outcome))
-        if on_result is not None:
-            on_result(part, outcome)
+    with ticking("measuring", len(wanted)) as moving:
+        for part in wanted:
+            moving.set_postfix_str(name_of(part), refresh=False)
+            outcome = attempt(part, subject)
+            found.append((part, outcome))
+            moving.update(1)
+            if on_result is not None:
+                on_result(part, outcome)
     return found
 
 

@@ -61,7 +61,7 @@ def run_study(
         how: further arguments of `vallis.run.execute.execute`.
 
     Raises:
-        UsageError: there is no such scale, or the study has nothing to run at it.
+        UsageError: there is no such scale, the study has nothing to run at it, or a seed comes twice.
         Interrupted: Ctrl-C; what was finished is kept.
         OutputError: the store cannot be written.
     """
@@ -85,7 +85,13 @@ def run_study(
 
 
 def with_seeds(jobs: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
-    """Each distinct network of the jobs with each of the seeds."""
+    """Each distinct network of the jobs with each of the seeds.
+
+    Raises:
+        UsageError: there is no seed, or one comes twice, which would count a network twice as evidence.
+    """
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"at least one seed, and each once, was required, {list(seeds)} came: write 0,1,2")
     distinct: list[Job] = []
     for job in jobs:
         fixed = replace(job, seed=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -124,28 +124,55 @@ def follow(node: TrainNode, on: Ground, keeper: Keeper, quiet: bool = False) -> 
         keeper: where solutions and checkpoints go.
         quiet: shows no progress bar.
     """
-    state, step, watchers = _start(node, on, keeper)
-    made_by = origin(node)
+    return Followed(node, on, keeper).to_the_end(quiet)
 
-    def keep(last: bool = False) -> None:
-        keeper.solution(replace(node.training.solution(state), origin=made_by), last)
 
-    if step == 0 and 0 in node.snapshots:
-        keep()
-    with _bar(node, step, quiet) as moving:
-        while True:
-            info = node.training.step(state)
-            watchers.see(info)
-            moving.update(info.step - step)
-            step = info.step
-            if info.done:
-                break
-            if step in node.snapshots:
-                keep()
-            if keeper.due():
-                keeper.checkpoint(pack(node.training.pack(state), step, watchers.memories, watchers.failed))
-    keep(last=True)
-    return Finished(steps=step, reason=info.reason, watched=watchers.conclude())
+class Followed:
+    """A training on its way, from its last checkpoint if there is one: keeps what is to be kept, tells who watches.
+
+    Attributes:
+        state: what the training steps.
+        step: how many steps are done.
+        done: whether it has ended, and its end is kept.
+    """
+
+    def __init__(self, node: TrainNode, on: Ground, keeper: Keeper) -> None:
+        self.node, self._keeper, self._reason, self.done = node, keeper, "", False
+        self.state, self.step, self._watchers = _start(node, on, keeper)
+        self._origin = origin(node)
+        if self.step == 0 and 0 in node.snapshots:
+            self._keep()
+
+    def to_the_end(self, quiet: bool = False) -> Finished:
+        """Makes all steps that are left."""
+        with _bar(self.node, self.step, quiet) as moving:
+            while not self.done:
+                before = self.step
+                self.see(self.node.training.step(self.state))
+                moving.update(self.step - before)
+        return self.finished()
+
+    def see(self, info: StepInfo) -> None:
+        """Takes note of a step that was made."""
+        self._watchers.see(info)
+        self.step = info.step
+        if info.done:
+            self._reason, self.done = info.reason, True
+            self._keep(last=True)
+            return
+        if self.step in self.node.snapshots:
+            self._keep()
+        if self._keeper.due():
+            packed = self.node.training.pack(self.state)
+            self._keeper.checkpoint(pack(packed, self.step, self._watchers.memories, self._watchers.failed))
+
+    def finished(self) -> Finished:
+        """How it ended; to be asked once it is done."""
+        return Finished(steps=self.step, reason=self._reason, watched=self._watchers.conclude())
+
+    def _keep(self, last: bool = False) -> None:
+        found = self.node.training.solution(self.state)
+        self._keeper.solution(replace(found, origin=self._origin), last)
 
 
 class _Watchers:
@@ -196,15 +223,8 @@ def _start(node: TrainNode, on: Ground, keeper: Keeper) -> tuple[Any, int, _Watc
 
 
 def _bar(node: TrainNode, step: int, quiet: bool) -> AbstractContextManager[Any]:
-    if quiet:
-        return nullcontext(_Silent())
     total = getattr(node.training, "max_steps", None)  # where it has such a setting
-    moving = bar(f"training {name_of(node.model)} on {name_of(node.problem)}", total)
+    moving = bar(f"training {name_of(node.model)} on {name_of(node.problem)}", total, quiet)
     moving.update(step)
     shown: AbstractContextManager[Any] = moving
     return shown
-
-
-class _Silent:
-    def update(self, num_steps: int) -> None:
-        """Shows nothing."""

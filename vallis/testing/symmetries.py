@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch
 
 from vallis.core.rng import Rng
-from vallis.core.types import Layer, Solution
+from vallis.core.types import Solution
 
 Symmetry = Callable[[Solution, Rng], Solution | None]
 
@@ -21,7 +21,7 @@ Symmetry = Callable[[Solution, Rng], Solution | None]
 def layer_rescaling(solution: Solution, rng: Rng) -> Solution | None:
     """Every hidden layer's output multiplied by a positive number, which the next layer divides out (ReLU nets)."""
     layers = solution.net.layers
-    if not {"homogeneous", "feedforward"} <= solution.net.traits or not _are(layers, "Linear", "Conv2d"):
+    if not {"homogeneous", "feedforward"} <= solution.net.traits or not _are(solution, "Linear", "Conv2d"):
         return None
     logs = torch.rand(len(layers) - 1, generator=rng.child("factors").torch(), dtype=torch.float64) * 2 - 1
     factors = [1.0, *logs.exp().tolist(), 1.0]
@@ -36,7 +36,7 @@ def layer_rescaling(solution: Solution, rng: Rng) -> Solution | None:
 def unit_permutation(solution: Solution, rng: Rng) -> Solution | None:
     """The units of every hidden layer in another order (fully connected nets)."""
     layers = solution.net.layers
-    if "feedforward" not in solution.net.traits or not _are(layers, "Linear") or len(layers) < 2:
+    if "feedforward" not in solution.net.traits or not _are(solution, "Linear"):
         return None
     params = dict(solution.params)
     for place, (layer, following) in enumerate(pairwise(layers)):
@@ -54,5 +54,12 @@ def unit_permutation(solution: Solution, rng: Rng) -> Solution | None:
 SYMMETRIES: Mapping[str, Symmetry] = {"layer_rescaling": layer_rescaling, "unit_permutation": unit_permutation}
 
 
-def _are(layers: tuple[Layer, ...], *kinds: str) -> bool:
-    return all(layer.kind in kinds for layer in layers)
+def _are(solution: Solution, *kinds: str) -> bool:
+    """Whether it is a chain of at least two layers of these kinds, each used once and with all its weights free."""
+    layers, module = solution.net.layers, solution.net.module
+    free = all(name in solution.params for layer in layers for name in layer.parameters)
+    once = all(
+        len(list(named(remove_duplicate=False))) == len(list(named(remove_duplicate=True)))
+        for named in (module.named_modules, module.named_parameters)
+    )
+    return len(layers) > 1 and free and once and all(layer.kind in kinds for layer in layers)

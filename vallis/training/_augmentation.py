@@ -48,5 +48,7 @@ def _shifted(x: torch.Tensor, most: int, generator: torch.Generator) -> torch.Te
     columns = corner[1] + torch.arange(width, device=x.device)
     padded = F.pad(x, (most, most, most, most))
     each = torch.arange(size, device=x.device)[:, None, None]
-    # Indices around the slice put its axis last: (B, H, W, C).
-    return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    # Indices around the slice put its axis last: (B, H, W, C). One channel would pass for contiguous as it stands, and
+    # convolutions choose their kernel by the layout.
+    moved = padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return moved.clone(memory_format=torch.contiguous_format)

@@ -15,6 +15,7 @@ from vallis.core.errors import DataError, ModelError
 from vallis.core.own import owned
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Data, Net, Task
+from vallis.training._descent_line import Line
 
 # Exact types: a subclass may do anything.
 _CERTAIN = frozenset(
@@ -37,8 +38,8 @@ class State:
         began: the step at which it began.
         module: a private copy of the network, in train mode.
         params: its trainable parameters, in the order of the module.
+        line: its program, where it has one: then the parameters are views of one vector.
         rest: the names of everything else that it needs.
-        separable: whether the loss can be taken apart into examples.
         draws: whether a forward pass may draw random numbers.
     """
 
@@ -53,12 +54,12 @@ class State:
 
     module: nn.Module
     params: dict[str, nn.Parameter]
+    line: Line | None
     rest: tuple[str, ...]
     optimizer: torch.optim.Optimizer
 
     order: torch.Tensor | None = None
     whole: Batch | None = None
-    separable: bool = True
     draws: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -72,6 +73,11 @@ class State:
         """Everything that is not trained, as it is now: a forward pass may have put a new tensor in its place."""
         held = {**dict(self.module.named_parameters()), **dict(self.module.named_buffers())}
         return {name: value for name, value in held.items() if name in self.rest}
+
+    @property
+    def learned(self) -> list[nn.Parameter]:
+        """What the optimizer changes: all parameters as one vector, or one by one."""
+        return list(self.params.values()) if self.line is None else [self.line.flat]
 
     @property
     def data(self) -> Data:
@@ -91,6 +97,10 @@ class State:
             stream = self.rng if self.place == 0 else self.rng.child("task", self.place)
             self.order = torch.randperm(size, generator=stream.child("order", epoch).torch())
         return self.data.take(self.order[turn * batch_size : (turn + 1) * batch_size])
+
+    def chance(self) -> torch.Generator | None:
+        """What the coming step draws its noise from; None where it draws none."""
+        return self.rng.child("noise", self.step).torch() if self.draws else None
 
     def next_task(self, optimizer: torch.optim.Optimizer) -> None:
         """Goes on to the next task, with an optimizer that remembers nothing."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
+from torch.optim.sgd import sgd
 
 from vallis.core.catalog import unknown
 from vallis.core.errors import SettingsError, UnknownPart
@@ -73,6 +75,112 @@ def make(name: str, parameters: Iterable[torch.nn.Parameter], given: Mapping[str
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise SettingsError(f"settings that {name} accepts were required, it said: {error}") from error
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Sets the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def advance(optimizer: torch.optim.Optimizer) -> None:
+    """A step of an optimizer that needs no closure."""
+    group = optimizer.param_groups[0]
+    if type(optimizer) is not torch.optim.SGD or len(group["params"]) > 1 or optimizer._optimizer_step_pre_hooks:
+        optimizer.step()
+        return
+    # torch's own function, without what surrounds it: for a small network that takes longer than the step.
+    (weights,) = group["params"]
+    memory = optimizer.state[weights]
+    buffers = [memory.get("momentum_buffer")]
+    with torch.no_grad():
+        sgd(
+            [weights],
+            [weights.grad],
+            buffers,
+            foreach=False,
+            fused=False,
+            **{name: group[name] for name in ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximize")},
+        )
+    if group["momentum"]:
+        memory["momentum_buffer"] = buffers[0]
+
+
+def joint(
+    optimizers: Sequence[torch.optim.Optimizer], values: torch.Tensor, slopes: torch.Tensor
+) -> torch.optim.Optimizer | None:
+    """One optimizer for K vectors of weights that are all treated alike; None where it cannot be.
+
+    Args:
+        optimizers: of one class and with the same arguments, each over one vector that is a row of `values`.
+        values: ``(K, P')``.
+        slopes: ``(K, P')``, where the gradients are put.
+    """
+    memories = [_memory(optimizer) for optimizer in optimizers]
+    alike = all(_alike(memories[0], memory) for memory in memories)
+    if type(optimizers[0]) not in _JOINABLE or not alike:
+        return None
+    weights = torch.nn.Parameter(values)
+    weights.grad = slopes
+    kind: Any = type(optimizers[0])
+    made: torch.optim.Optimizer = kind([weights])
+    made.param_groups[0].update({k: v for k, v in optimizers[0].param_groups[0].items() if k != "params"})
+    made.state.pop(weights, None)
+    if memories[0]:
+        made.state[weights] = {key: _together([memory[key] for memory in memories]) for key in memories[0]}
+    for optimizer in optimizers:
+        optimizer.state.clear()
+    share(made, optimizers)
+    return made
+
+
+def share(made: torch.optim.Optimizer, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Lets each of the optimizers that were joined remember its row of what all remember together."""
+    memory = _memory(made)
+    if memory.keys() == _memory(optimizers[0]).keys():
+        return  # they hold views already
+    for place, optimizer in enumerate(optimizers):
+        rows = {key: value[place] if _is_row(value, 2) else value for key, value in memory.items()}
+        optimizer.state[_weights(optimizer)] = rows
+
+
+def leave(optimizer: torch.optim.Optimizer) -> None:
+    """Gives an optimizer that was joined a memory of its own."""
+    memory = _memory(optimizer)
+    if memory:
+        kept = {key: value.clone() if isinstance(value, torch.Tensor) else value for key, value in memory.items()}
+        optimizer.state[_weights(optimizer)] = kept
+
+
+# What they remember is rows as long as the weights, and counters of steps.
+_JOINABLE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad)
+
+
+def _weights(optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    (weights,) = optimizer.param_groups[0]["params"]
+    found: torch.Tensor = weights
+    return found
+
+
+def _memory(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    kept: dict[str, Any] = optimizer.state.get(_weights(optimizer), {})
+    return kept
+
+
+def _is_row(value: Any, axes: int = 1) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim == axes
+
+
+def _alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two memories have the same entries, and the same counters."""
+    return first.keys() == other.keys() and all(
+        _is_row(value) == _is_row(other[key]) and (_is_row(value) or value == other[key])
+        for key, value in first.items()
+    )
+
+
+def _together(parts: Sequence[Any]) -> Any:
+    return torch.stack(list(parts)) if _is_row(parts[0]) else copy.copy(parts[0])
 
 
 @cache

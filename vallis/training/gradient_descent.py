@@ -9,8 +9,8 @@ fresh optimizer and `max_steps` of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,9 +21,12 @@ from vallis.core import tree
 from vallis.core.errors import SettingsError
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Net, Packed, Solution, StepInfo, Task
+from vallis.numerics.answers import Outputs
 from vallis.training import _optimizer_state, _optimizers
 from vallis.training._augmentation import augment
-from vallis.training._descent_passes import each, evaluate, gradients
+from vallis.training._descent_company import Company, Member, company_of
+from vallis.training._descent_line import Line
+from vallis.training._descent_passes import evaluate, gradients
 from vallis.training._descent_rules import check
 from vallis.training._descent_state import State, may_draw, must_be_learnable, private_copy, without_gradients
 from vallis.training._schedules import factor
@@ -99,6 +102,8 @@ class GradientDescent:
         module, trainable = private_copy(net, params, buffers)
         self._set_dropout(module)
         self._must_normalise(module, tasks)
+        line = Line.of(module, trainable, tasks, self.optimizer)
+        learned = list(trainable.values()) if line is None else [line.flat]
         return State(
             net=net,
             tasks=tasks,
@@ -107,8 +112,9 @@ class GradientDescent:
             reason="max_steps" if self.max_steps == 0 else "",
             module=module,
             params=trainable,
+            line=line,
             rest=tuple(buffers),
-            optimizer=self._fresh(trainable),
+            optimizer=self._fresh(learned),
             draws=may_draw(module),
             device=next(iter(trainable.values())).device,
         )
@@ -122,28 +128,39 @@ class GradientDescent:
         """
         if state.done:
             return StepInfo(step=state.step, loss=math.nan, done=True, reason=state.reason)
-        task = state.task.name
-        batch = self._next_batch(state)
+        batch = self.next_batch(state)
         first, outputs = gradients(state, batch)
         loss = float(first)
-        losses, right = each(state, outputs, batch)
         if math.isfinite(loss):
             self._update(state, batch, first)
+        return self.moved(state, batch, loss, outputs)
+
+    def moved(self, state: State, batch: Batch, loss: float, outputs: Any) -> StepInfo:
+        """What the step saw, once the weights have moved; the state goes on to what comes next."""
+        task = state.task
         state.step += 1
         ending = self._ending(state) if math.isfinite(loss) else "diverged"
         if ending and (ending == "diverged" or state.place + 1 == len(state.tasks)):
             state.done, state.reason = True, ending
         elif ending:
-            state.next_task(self._fresh(state.params))
+            state.next_task(self._fresh(state.learned))
         return StepInfo(
             step=state.step,
             loss=loss,
             index=batch.index,
-            losses=losses,
-            correct=right,
-            task=task,
+            answers=Outputs(task.loss, outputs, batch.y),
+            task=task.name,
             done=state.done,
             reason=state.reason,
+        )
+
+    def rate(self, state: State) -> float:
+        """The learning rate of the coming step."""
+        taken = state.step - state.began
+        epoch = taken // self._steps_an_epoch(state)
+        progress = taken / self.max_steps
+        return self.learning_rate * factor(
+            self.schedule, epoch=epoch, progress=progress, decay=self.decay, milestones=self.milestones
         )
 
     def solution(self, state: State) -> Solution:
@@ -175,11 +192,25 @@ class GradientDescent:
             setattr(state, name, value)
         return state
 
+    def company(self, state: State) -> Hashable | None:
+        """See `vallis.core.protocols.Companionable`; a class that steps in a way of its own goes alone."""
+        return company_of(state) if type(self).step is GradientDescent.step else None
+
+    @staticmethod
+    def together(members: Sequence[tuple[GradientDescent, State]]) -> Company:
+        """See `vallis.core.protocols.Companionable`."""
+        return Company([Member(training, state) for training, state in members])
+
+    def course(self, state: State) -> Hashable:
+        """Two of one course have the same rate, and the same rule of update, at every step to come."""
+        same = replace(self, stop_train_loss=None, stop_train_accuracy=None, check_every=1, dropout=None)
+        return repr(same), self._steps_an_epoch(state), state.step - state.began, state.place, len(state.tasks)
+
     def _arguments(self) -> dict[str, Any]:
         return _optimizers.arguments(self.optimizer, self.learning_rate, self.momentum, self.weight_decay, self.options)
 
-    def _fresh(self, params: Mapping[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return _optimizers.make(self.optimizer, params.values(), self._arguments())
+    def _fresh(self, learned: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return _optimizers.make(self.optimizer, learned, self._arguments())
 
     def _set_dropout(self, module: torch.nn.Module) -> None:
         layers = [part for part in module.modules() if isinstance(part, _DropoutNd)]
@@ -201,7 +232,8 @@ class GradientDescent:
                     f"{size} in batches of {self.batch_size} stands alone: choose another batch_size"
                 )
 
-    def _next_batch(self, state: State) -> Batch:
+    def next_batch(self, state: State) -> Batch:
+        """The batch of the coming step, on the device of the weights."""
         batch = state.next_batch(self.batch_size)
         if self.augmentation == "none" and state.device.type == "cpu":
             return batch
@@ -212,27 +244,15 @@ class GradientDescent:
 
     def _update(self, state: State, batch: Batch, first: torch.Tensor) -> None:
         optimizer = state.optimizer
-        progress = (state.step - state.began) / self.max_steps
-        rate = self.learning_rate * factor(
-            self.schedule,
-            epoch=self._epoch(state),
-            progress=progress,
-            decay=self.decay,
-            milestones=self.milestones,
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        _optimizers.set_rate(optimizer, self.rate(state))
         if not _optimizers.needs_closure(self.optimizer):
-            optimizer.step()
+            _optimizers.advance(optimizer)
             return
         known = [first]  # its first evaluation is the one that was just made
         optimizer.step(lambda: float(known.pop() if known else gradients(state, batch)[0]))
 
     def _steps_an_epoch(self, state: State) -> int:
         return math.ceil(len(state.data) / (self.batch_size or len(state.data)))
-
-    def _epoch(self, state: State) -> int:
-        return (state.step - state.began) // self._steps_an_epoch(state)
 
     def _ending(self, state: State) -> str:
         """Why the present task ends after this step; empty while it goes on."""
@@ -241,7 +261,7 @@ class GradientDescent:
         if taken % (self._steps_an_epoch(state) * self.check_every) == 0:
             ending = self._fulfilled(state) or ending
         # Nothing looks at the loss after the last update.
-        if ending and not all(bool(value.isfinite().all()) for value in state.params.values()):
+        if ending and not all(bool(value.isfinite().all()) for value in state.learned):
             return "diverged"
         return ending
 

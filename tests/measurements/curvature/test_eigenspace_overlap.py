@@ -105,6 +105,29 @@ def test_only_layers_of_both() -> None:
     assert nothing.note.code == "nothing_shared"
 
 
+def test_a_network_without_matrices_is_called_so() -> None:
+    one = held(built(lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3))), random(9, 3), classes(9))
+    normed = held(built(lambda: nn.LayerNorm(3)), random(9, 3), classes(9))
+    for pair, which in (((one, normed), "second"), ((normed, one), "first")):
+        found = EigenspaceOverlap().measure(pair, RNG)
+        assert isinstance(found, NotApplicable)
+        assert found.note.code == "no_weight_matrix"
+        assert found.note.text.startswith(f"No layer of the {which} network multiplies its inputs with a matrix")
+
+
+def test_a_space_of_fewer_directions_than_outputs_is_read() -> None:
+    """Of five outputs only two see anything: two directions overlap, and there are no five that could."""
+    module = built(lambda: nn.Linear(1, 5, bias=False)).double()
+    x, y = torch.ones(12, 1).double(), torch.arange(12) % 2
+    one = held(module, x, y)
+    found = compared(EigenspaceOverlap(), one, moved(one, 0.5))
+    told = int(np.isfinite(found.array("overlaps").data[0]).sum())
+    assert told == 4  # the softmax does not see a number added to all scores
+    assert not np.isfinite(found.array("overlaps_at_outputs").data).any()
+    assert "1.0 in the root module (4 directions, chance 0.80)" in EigenspaceOverlap().reading(found)
+    assert [note.code for note in found.notes] == ["gaps"]
+
+
 def test_what_diverged_has_no_surface() -> None:
     one = rectified()
     broken = replace(one, params={name: value * torch.nan for name, value in one.params.items()})

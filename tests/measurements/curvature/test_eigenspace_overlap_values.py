@@ -53,12 +53,20 @@ def test_layers_share_tables() -> None:
     np.testing.assert_allclose(found.array("drawn_overlaps").data, 0.2)
     np.testing.assert_allclose(found.array("drawn_errors").data, 0.1)
     assert found.estimate("first_overlap").value == 0.4
-    assert [note.code for note in found.notes] == ["gaps"]
+    (note,) = found.notes
+    assert note.text == "Layers have different numbers of directions: rows of the tables end where theirs do."
+    assert result_of([overlaps("a", 2, [0.5, 0.4, 0.3, 0.2])], ()).notes == ()
+
+
+def test_fewer_vectors_asked_for_than_outputs_are_named() -> None:
+    (note,) = result_of([overlaps("a", 3, [0.5, 0.4])], ()).notes
+    assert note.text == "Fewer directions were asked for than there are outputs in layer a (3): raise num_top."
 
 
 def test_what_is_missing_is_said() -> None:
     own = Note(code="own", text="One.")
     found = result_of([overlaps("a", 2, [0.5, np.nan], converged=False)], (own,))
     assert [note.code for note in found.notes] == ["own", "not_converged", "gaps"]
-    assert "layer a" in found.notes[1].text
+    assert found.notes[1].text == "Not all eigenvectors that were asked for converged in layer a."
+    assert found.notes[2].text.endswith("above rounding in both networks in layer a (1).")
     assert "first_overlap" not in found.values

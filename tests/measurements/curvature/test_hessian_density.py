@@ -15,10 +15,11 @@ from tests.numerics.solutions import AWKWARD, batch_norm, held, mlp
 from vallis.core.errors import SettingsError
 from vallis.core.losses import SquaredError
 from vallis.core.objective import Objective
-from vallis.core.types import NotApplicable, Result, Solution
+from vallis.core.types import NotApplicable, Note, Result, Solution
 from vallis.measurements.curvature.hessian_density import HessianDensity
 from vallis.numerics.curvature import GaussNewton
-from vallis.numerics.operators import Operator
+from vallis.numerics.density import Density, spectral_density
+from vallis.numerics.operators import Dense, Operator
 from vallis.numerics.powers import Powers, powers
 from vallis.numerics.surface import in_eval_mode
 from vallis.testing.oracles import dense_hessian
@@ -173,3 +174,24 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
 def test_tiny_settings_are_cheap() -> None:
     found = measured(HessianDensity.tiny(), large())
     assert found.estimate("num_products").value == 16
+
+
+def test_nothing_drawn_is_called_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A multiple of the identity: all probes see the same, and yet it was not solved."""
+
+    def of_the_identity(operator: Operator, **how: Any) -> Density:
+        return spectral_density(Dense(2.0 * torch.eye(300, dtype=torch.float64)), **how)
+
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.spectral_density", of_the_identity)
+    found = measured(HessianDensity(num_checks=0), large())
+    assert found.estimate("mean_eigenvalue").value == pytest.approx(2.0)
+    assert all(found.estimate(name).stderr != 0.0 for name in ("mean_eigenvalue", "flat_fraction", "negative_fraction"))
+    assert "not_converged" not in [note.code for note in found.notes]
+
+
+def test_the_notes_of_the_density_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def noted(operator: Operator, **how: Any) -> Density:
+        return replace(spectral_density(operator, **how), notes=(Note(code="known_not_converged", text="Rough."),))
+
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.spectral_density", noted)
+    assert "known_not_converged" in [note.code for note in measured(HessianDensity(), large()).notes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,12 @@ import torch
 from tests.measurements.contract import RNG, measured
 from tests.numerics.solutions import AWKWARD, batch_norm, built, classes, held, mlp, one_parameter, random
 from vallis.core.errors import SettingsError
-from vallis.core.types import NotApplicable, Solution
+from vallis.core.own_loss import OwnLoss
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Result, Solution
 from vallis.measurements.curvature.hessian_spectrum import HessianSpectrum
+from vallis.numerics.operators import Operator
 from vallis.numerics.surface import in_eval_mode
+from vallis.numerics.trace import Trace
 from vallis.testing.oracles import dense_gradient, dense_hessian
 
 SPECTRUM = HessianSpectrum(num_top=5, num_bottom=3)
@@ -70,13 +74,15 @@ def test_lanczos_is_certified_by_its_residuals() -> None:
 def test_what_has_not_converged_is_said_in_words() -> None:
     found = measured(HessianSpectrum(num_top=6, num_bottom=3, tolerance=1e-4, max_products=15), large())
     assert [note.code for note in found.notes] == ["not_converged"]
-    assert "15 products" in found.notes[0].text
+    assert found.notes[0].text.startswith("After 15 products ")
     assert 0 < found.estimate("converged_fraction").value < 1
     assert "Not all of these have converged" in HessianSpectrum().reading(found)
 
 
 def test_rounding_is_the_other_reason() -> None:
-    found = measured(HessianSpectrum(num_top=2, num_bottom=0, tolerance=1e-12, precision="float32"), large())
+    found = measured(
+        HessianSpectrum(num_top=2, num_bottom=0, tolerance=1e-12, precision="float32", num_probes=0), large()
+    )
     assert [note.code for note in found.notes] == ["not_converged"]
     assert "float64" in found.notes[0].text
     np.testing.assert_allclose(found.array("eigenvalues_top").data, truth(large())[::-1][:2], rtol=1e-5)
@@ -92,6 +98,50 @@ def test_the_sharpest_step_raises_the_quadratic_model_by_what_it_says() -> None:
     assert float(slope @ step + step @ hessian @ step / 2) == pytest.approx(0.05, rel=1e-6)
     length = np.sqrt(sum(float((value.double() ** 2).sum()) for value in solution.params.values()))
     assert found.estimate("sharpest_step_fraction").value == pytest.approx(float(step.norm()) / length, rel=1e-6)
+
+
+def bottom_of(value: float, residual: float, method: str = "thick-restart Lanczos", missed: bool = False) -> Result:
+    """A spectrum from 100 down to this."""
+    values: dict[str, Estimate | Array] = {}
+    for end, number, error in (("top", 100.0, 1e-3), ("bottom", value, residual)):
+        values[f"{end}_eigenvalue"] = Estimate(value=number, stderr=error, unit="1/weight^2", method=method)
+        values[f"eigenvalues_{end}"] = Array(data=np.array([number]), dims=("rank",))
+    return Result(values=values, notes=(Note(code="not_converged", text="Missed."),) * missed)
+
+
+def test_a_direction_that_bends_down_does_whatever_its_residual() -> None:
+    """The value is v' H v along a direction that is at hand: below zero it is proof, whether an eigenvalue or not."""
+    assert "the loss bends down in some direction, with" in SPECTRUM.reading(bottom_of(-0.05, 0.09))
+    assert "no direction was found to bend down" in SPECTRUM.reading(bottom_of(-5e-4, 0.09))  # rounding in float32
+    assert "no direction was found to bend down" in SPECTRUM.reading(bottom_of(0.02, 0.09))
+    assert "no direction bends down" in SPECTRUM.reading(bottom_of(0.02, 1e-13, "dense solver"))
+    assert "no direction was found to bend down" in SPECTRUM.reading(bottom_of(0.02, 1e-13, "dense solver", True))
+
+
+def test_a_loss_without_curvature_is_called_flat() -> None:
+    flat = held(torch.nn.Linear(2, 1), random(5, 2), torch.zeros(5, 1), OwnLoss(function=lambda f, y: f.mean()))
+    words = SPECTRUM.reading(measured(SPECTRUM, flat))
+    assert words == "All eigenvalues that were found are 0: the loss bends in no direction."
+    bowl = replace(flat, tasks=(replace(flat.task, loss=OwnLoss(function=lambda f, y: -(f**2).mean())),))
+    assert SPECTRUM.reading(measured(SPECTRUM, bowl)).startswith("No direction was found in which the loss bends up (")
+
+
+def test_the_mean_says_how_it_was_found() -> None:
+    exact = measured(SPECTRUM, mlp()).estimate("mean_eigenvalue")
+    assert exact.method == "trace over the number of parameters; exact"
+    assert exact.stderr == 0
+    assert exact.value == pytest.approx(float(truth(mlp()).mean()), rel=1e-9)
+    assert "Hutchinson on what the" in measured(SPECTRUM, large()).estimate("mean_eigenvalue").method
+    bottom = measured(HessianSpectrum(num_top=0), large()).estimate("mean_eigenvalue")
+    assert bottom.method.endswith("; Hutchinson")
+
+
+def test_more_than_all_weights_is_said_in_times() -> None:
+    solution = one_parameter()
+    small = replace(solution, params={name: 1e-3 * value for name, value in solution.params.items()})
+    words = SPECTRUM.reading(measured(SPECTRUM, small))
+    assert " times the norm of all weights, raises" in words
+    assert "times the mean" not in words  # of one direction
 
 
 def test_one_end_alone() -> None:
@@ -162,6 +212,16 @@ def test_permuting_the_units_changes_nothing() -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError):
         HessianSpectrum(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_notes_of_the_mean_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def skewed(operator: Operator, **how: Any) -> Trace:
+        return Trace.of_signs(np.array([1.0] * 30 + [30.0, 60.0]), torch.float64, 32, "hutchinson")
+
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_spectrum.trace", skewed)
+    assert [note.code for note in measured(HessianSpectrum(num_top=1, num_bottom=0), large()).notes] == [
+        "skewed_samples"
+    ]
 
 
 def test_tiny_settings_are_cheap() -> None:

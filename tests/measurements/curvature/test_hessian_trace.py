@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from tests.measurements.contract import RNG, measured
 from tests.measurements.curvature.test_hessian_spectrum import large
 from tests.numerics.solutions import AWKWARD, mlp
 from vallis.core.errors import SettingsError
 from vallis.core.spec import from_spec, to_spec
-from vallis.core.types import NotApplicable
+from vallis.core.types import NotApplicable, Result
 from vallis.measurements.curvature.hessian_trace import HessianTrace
+from vallis.numerics.operators import Operator
 from vallis.numerics.surface import in_eval_mode
-from vallis.numerics.trace import Method
+from vallis.numerics.trace import Method, Trace
 from vallis.testing.oracles import dense_hessian
 
 
@@ -31,24 +35,34 @@ def test_small_networks_exactly(name: str) -> None:
     assert HessianTrace().figures(found) == ()
 
 
-METHODS: dict[Method, int] = {"auto": 40, "krylov": 40, "hutchinson": 60, "hutch++": 20, "xtrace": 30}
+METHODS: dict[Method, tuple[int, int]] = {
+    "auto": (30, 54),
+    "krylov": (30, 54),
+    "hutchinson": (60, 60),
+    "hutch++": (20, 20),
+    "xtrace": (30, 30),
+}
+
+
+def law(num_probes: int) -> float:
+    """The standard error of the mean of z'Hz over so many random signs z: ``Var = 2 (|H|^2 - |diag H|^2)``."""
+    hessian = dense_hessian(large())
+    return float(torch.sqrt(2 * ((hessian**2).sum() - (hessian.diagonal() ** 2).sum()) / num_probes))
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_larger_ones_within_the_error_bar(method: Method) -> None:
+def test_a_result_hangs_together(method: Method) -> None:
     """By each method 60 products, of which a sketch leaves so many probes."""
-    solution = large()
     part = HessianTrace(num_probes=60, method=method)
-    found = measured(part, solution)
-    true = float(dense_hessian(solution).trace())
-    trace = found.estimate("trace")
+    found = measured(part, large())
+    trace, (fewest, most) = found.estimate("trace"), METHODS[method]
     assert trace.stderr is not None
-    assert 0 < trace.stderr < 0.2 * true
-    assert trace.value == pytest.approx(true, abs=3.5 * trace.stderr)
+    assert trace.stderr > 0
     low, high = found.array("interval").data
     assert low < trace.value < high
     np.testing.assert_allclose(found.array("samples").data.mean(), trace.value)
-    assert (trace.n, trace.unit) == (METHODS[method], "nats/weight^2")
+    assert fewest <= trace.n <= most
+    assert trace.unit == "nats/weight^2"
     assert found.estimate("num_products").value == 60
     mean = found.estimate("mean_eigenvalue")
     assert (mean.value, mean.stderr) == pytest.approx((trace.value / 323, trace.stderr / 323))
@@ -56,27 +70,45 @@ def test_larger_ones_within_the_error_bar(method: Method) -> None:
     assert len(part.figures(found)) == 1
 
 
-def test_a_sketch_is_surer_than_signs_alone() -> None:
-    sketched, signs = (
-        measured(HessianTrace(num_probes=40, method=each), large()).estimate("trace").stderr
-        for each in ("krylov", "hutchinson")
-    )
-    assert sketched is not None
-    assert signs is not None
-    assert sketched < signs
+@pytest.mark.parametrize("method", ["auto", "hutchinson"])
+def test_over_seeds_it_is_within_its_error_bar_and_no_worse_than_signs(method: Method) -> None:
+    """A Hessian in which no eigenvalue stands out; 100 seeds.
+
+    Misses of the 95 % interval are within the central 99.8 % of their binomial law; a root mean square of 100 normal
+    errors is within 22 % of its mean in as many cases; and where a space of 60/9 dimensions is all that is grown, for
+    nothing, the error is larger than that of signs by the root of 9/8.
+    """
+    solution, repeats = large(), 100
+    true = float(dense_hessian(solution).trace())
+    part = HessianTrace(num_probes=60, method=method)
+    errors, covered = np.empty(repeats), 0
+    for repeat in range(repeats):
+        found = part.measure(solution, RNG.child("trace", repeat))
+        assert isinstance(found, Result)
+        low, high = found.array("interval").data
+        errors[repeat] = found.estimate("trace").value - true
+        covered += low <= true <= high
+    assert stats.binom.ppf(0.001, repeats, 0.95) <= covered
+    assert np.sqrt(np.mean(errors**2)) < 1.22 * np.sqrt(9 / 8) * law(60)
+    assert abs(errors.mean()) < 4 * law(60) / np.sqrt(repeats)
 
 
 def test_known_eigenvalues_make_signs_surer_and_cost_products_of_their_own() -> None:
-    plain, deflated = (
-        measured(HessianTrace(num_probes=40, method="hutchinson", num_known=count), large()) for count in (0, 5)
-    )
-    one, other = plain.estimate("trace"), deflated.estimate("trace")
-    assert one.stderr is not None
-    assert other.stderr is not None
-    assert other.stderr < 0.7 * one.stderr
-    assert other.value == pytest.approx(float(dense_hessian(large()).trace()), abs=4 * other.stderr)
-    assert plain.estimate("num_products").value == 40
-    assert deflated.estimate("num_products").value > 45
+    """Five of the largest hold half of the squares: the error bars of 10 seeds are smaller by the root of two."""
+    part, deflating = (HessianTrace(num_probes=40, method="hutchinson", num_known=count) for count in (0, 5))
+    solution = large()
+    true, errors, plain, deflated = float(dense_hessian(solution).trace()), [], [], []
+    for seed in range(10):
+        one, other = (each.measure(solution, RNG.child(seed)) for each in (part, deflating))
+        assert isinstance(one, Result)
+        assert isinstance(other, Result)
+        plain.append(one.estimate("trace").stderr)
+        deflated.append(other.estimate("trace").stderr)
+        errors.append(other.estimate("trace").value - true)
+        assert one.estimate("num_products").value == 40
+        assert other.estimate("num_products").value > 45
+    assert np.mean(deflated) < 0.85 * np.mean(plain)
+    assert abs(np.mean(errors)) < 4 * np.mean(deflated) / np.sqrt(10)
     assert measured(HessianTrace(num_known=5), mlp()).estimate("num_products").value == 61
 
 
@@ -132,3 +164,31 @@ def test_impossible_settings_are_refused() -> None:
     with pytest.raises(SettingsError, match="num_known=-1"):
         HessianTrace(num_known=-1)
     assert HessianTrace.tiny().num_probes == 4
+
+
+@pytest.mark.parametrize(("count", "sure", "has_interval"), [(2, "nobody knows", False), (12, "between", True)])
+def test_probes_that_agree_are_not_called_exact(
+    monkeypatch: pytest.MonkeyPatch, count: int, sure: str, has_interval: bool
+) -> None:
+    """Two by luck, or twelve that hardly could: neither was summed up."""
+
+    def agreeing(operator: Operator, **how: Any) -> Trace:
+        return Trace.of_signs(np.full(count, 3.0), torch.float64, count, "hutchinson")
+
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_trace.trace", agreeing)
+    part = HessianTrace(method="hutchinson", num_probes=count)
+    found = measured(part, large())
+    assert found.estimate("trace").stderr is None
+    assert "probes_agree" in [note.code for note in found.notes]
+    assert ("interval" in found.values) == has_interval
+    assert sure in part.reading(found)
+    assert "exactly" not in part.reading(found)
+
+
+def test_the_notes_of_the_estimate_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def skewed(operator: Operator, **how: Any) -> Trace:
+        samples = np.array([1.0] * 30 + [30.0, 60.0])
+        return Trace.of_signs(samples, torch.float64, 32, "hutchinson")
+
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_trace.trace", skewed)
+    assert "skewed_samples" in [note.code for note in measured(HessianTrace(), large()).notes]

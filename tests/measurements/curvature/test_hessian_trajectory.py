@@ -74,11 +74,21 @@ def test_a_path_that_diverges_ends_before() -> None:
     assert outcome.note.code == "not_finite"
 
 
+def test_a_path_that_goes_nowhere() -> None:
+    moments = [replace(path(1)[0], step=step) for step in (0, 1)]
+    for part in (HessianTrajectory(), HessianTrajectory(num_top=0, num_bottom=1)):
+        words = part.reading(measured(part, moments))
+        assert " eigenvalue of the Hessian begins and ends at " in words
+        assert " goes from" not in words
+    assert "dense" in measured(HessianTrajectory(), moments).estimate("first_top_eigenvalue").method
+
+
 def test_what_has_not_converged_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vallis.numerics.tracking.eigenpairs", partial(eigenpairs, dense_size=1))
     found = measured(HessianTrajectory(tolerance=1e-12, max_products=3), path(2))
     assert [note.code for note in found.notes] == ["not_converged"]
-    assert "step 0, 10" in found.notes[0].text
+    assert found.notes[0].text.startswith("Some eigenvalues at steps 0 and 10 are not within the tolerance of 1e-12")
+    assert "Not all eigenvalues have converged." in HessianTrajectory().reading(found)
 
 
 @pytest.mark.parametrize("wrong", [{"num_top": 0}, {"num_top": -1}, {"tolerance": 0.0}, {"max_products": 0}])

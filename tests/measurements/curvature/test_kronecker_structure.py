@@ -151,7 +151,10 @@ def test_where_there_is_nothing_to_take_apart() -> None:
     found = KroneckerStructure().measure(normed, RNG)
     assert isinstance(found, NotApplicable)
     assert found.note.code == "no_kronecker_form"
-    quartic = held(nn.Linear(2, 1), random(9, 2), random(9, 1), OwnLoss(function=lambda f, y: ((f**2 - y) ** 2).mean()))
+    loss = OwnLoss(function=lambda f, y: ((f**2 - y) ** 2).mean())
+    # At weights of zero it bends down in the outputs, where y is positive.
+    quartic = held(built(lambda: nn.Linear(2, 1)), random(9, 2), random(9, 1).abs(), loss)
+    quartic = replace(quartic, params={name: torch.zeros_like(value) for name, value in quartic.params.items()})
     found = KroneckerStructure().measure(quartic, RNG)
     assert isinstance(found, NotApplicable)
     assert found.note.text.startswith("The loss has no Kronecker factors")
@@ -166,8 +169,25 @@ def test_no_curvature_is_no_shape() -> None:
         module[0].bias[:] = -100.0
         module[2].weight[:] = 0.0
     found = measured(KroneckerStructure(num_top=2), held(module, random(9, 2), classes(9)))
-    assert "gaps" in {note.code for note in found.notes}
+    (note,) = [note for note in found.notes if note.code == "flat_layers"]
+    assert "no curvature above rounding in layer 0" in note.text
     assert KroneckerStructure().reading(found).startswith("No weight matrix has curvature")
+    assert KroneckerStructure().figures(found) == ()
+
+
+def test_the_figures_show_a_layer_with_curvature() -> None:
+    module = built(lambda: nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 3)))
+    with torch.no_grad():
+        module[0].weight[:] = 0.0
+        module[0].bias[:] = 1.0
+        module[2].weight[:] = 0.0  # no output depends on the first layer
+    part = KroneckerStructure(num_top=2)
+    found = measured(part, held(module, random(9, 2), classes(9)))
+    assert [np.isfinite(row).any() for row in found.array("rank_one_energies").data] == [False, True]
+    spectra, rank_one, *_ = part.figures(found)
+    assert spectra.title.startswith("Eigenvalues of layer 2,")
+    np.testing.assert_array_equal(spectra.marks[0].y, found.array("eigenvalues").data[1])
+    assert [mark.label for mark in rank_one.marks] == ["2"]
 
 
 @pytest.mark.parametrize("settings", [{"num_top": 0}, {"num_probes": 0}, {"dense_size": -1}, {"tolerance": 0.0}])

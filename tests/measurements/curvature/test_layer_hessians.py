@@ -205,7 +205,7 @@ def test_the_exact_form_is_the_block_where_the_network_is_piecewise_linear() -> 
 def test_gaps_and_what_did_not_converge_are_noted() -> None:
     found = measured(LayerHessians(num_top=20), mlp())
     assert codes(found) == ["gaps"]
-    assert "(0 and 4)" in found.notes[0].text
+    assert "layers 0 and 4 have fewer parameters than num_top=20" in found.notes[0].text
     assert np.isnan(found.array("eigenvalues").data[0, 18:]).all()
     found = measured(LayerHessians(num_top=4, tolerance=1e-9, max_products=6), large())
     assert "not_converged" in codes(found)
@@ -274,7 +274,7 @@ def test_figures_and_words() -> None:
     found = measured(part, held(many, random(9, 2), classes(9)))
     assert {mark.kind for figure in part.figures(found)[3:] for mark in figure.marks} == {"heatmap"}
     single = measured(part, held(built(lambda: nn.Linear(2, 3)), random(9, 2), classes(9)))
-    assert part.reading(single).startswith("The only layer that was asked for, (the network), has")
+    assert part.reading(single).startswith("The only layer that was measured, the root module, has")
 
 
 def test_a_network_that_bends_nowhere_up() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,8 +41,8 @@ def test_the_reading_says_which_layer_and_how_simple() -> None:
         "By itself, layer part.0 is the sharpest, with a curvature of 4 nats/weight^2 against 2 in layer part.1; "
         "0.80 of the network's sharpest direction lies in layer part.1. "
         "Kronecker factors give 0.50 to 0.90 times the largest eigenvalue of a layer; "
-        "as matrices its eigenvectors are nearly of rank one (rank-one energy 0.950 in the median)."
-    ).replace("0.950", "0.95")
+        "as matrices, eigenvectors of layers are nearly of rank one (median rank-one energy 0.95)."
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,8 @@ def test_the_rank_is_judged_by_its_energy(energy: float, words: str) -> None:
 def test_the_distance_from_the_block_is_said() -> None:
     found = result()
     far = Array(data=np.array([0.25, 0.75]), dims=("kronecker_layer",))
-    assert "off by 0.50 of its block" in reading(Result(values={**found.values, "kronecker_distances": far}))
+    words = reading(Result(values={**found.values, "kronecker_distances": far}))
+    assert "off by 0.50 of the norm of its block in the median" in words
     nothing = Array(data=np.full(2, np.nan), dims=("kronecker_layer",))
     assert "off by" not in reading(Result(values={**found.values, "kronecker_distances": nothing}))
 
@@ -63,9 +66,36 @@ def test_what_is_not_there_is_not_said() -> None:
     assert words.endswith("the network has no direction in which the loss bends up.")
     assert "Kronecker" not in words
     assert reading(result(num_layers=1, kronecker=False)) == (
-        "The only layer that was asked for, part.0, has a largest curvature of 4 nats/weight^2."
+        "The only layer that was measured, layer part.0, has a largest curvature of 4 nats/weight^2."
     )
     assert "give 0.50 times" in reading(result(num_layers=1))
+
+
+def with_tops(*tops: float) -> Result:
+    """Layers whose largest eigenvalues these are."""
+    found = result(num_layers=len(tops), kronecker=False)
+    table = found.array("eigenvalues")
+    data = np.stack([table.data[0]] * len(tops))
+    data[:, 0] = tops
+    return Result(values={**found.values, "eigenvalues": replace(table, data=data)})
+
+
+def test_flat_layers_are_not_compared() -> None:
+    flat = with_tops(0.0, -1.0)
+    assert reading(flat) == (
+        "No layer has, by itself, a direction in which the loss bends up; 0.80 of the network's sharpest direction "
+        "lies in layer part.1."
+    )
+    nothing = Result(values={key: flat.values[key] for key in flat.values if "shares" not in key})
+    assert reading(nothing) == "Neither a layer by itself nor the network has a direction in which the loss bends up."
+
+
+@pytest.mark.parametrize(("share", "said"), [(1.0, "all of"), (0.998, "almost all of"), (0.99, "0.99 of")])
+def test_a_share_of_all_is_called_all(share: float, said: str) -> None:
+    found = result(kronecker=False)
+    shares = replace(found.array("shares_of_top"), data=np.array([share, 1 - share]))
+    words = reading(Result(values={**found.values, "shares_of_top": shares}))
+    assert f"; {said} the network's sharpest direction lies in layer part.0." in words
 
 
 def test_the_figures_hold_the_numbers() -> None:
@@ -95,3 +125,11 @@ def test_many_layers_are_a_heatmap() -> None:
 
 def test_without_factors_and_shares_there_is_one_figure() -> None:
     assert [figure.name for figure in figures(result(kronecker=False, shares=False))] == ["layer_eigenvalues"]
+
+
+def test_an_empty_figure_is_left_out() -> None:
+    full = result(shares=False)
+    nothing = {key: replace(full.array(key), data=np.full((2, 3), np.nan)) for key in ("kronecker_overlaps",)}
+    flat = {key: replace(full.array(key), data=np.zeros((2, 3))) for key in ("eigenvalues", "kronecker_eigenvalues")}
+    found = Result(values={**full.values, **nothing, **flat})
+    assert [figure.name for figure in figures(found)] == ["rank_one_energies"]

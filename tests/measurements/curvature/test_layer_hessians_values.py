@@ -17,7 +17,7 @@ from vallis.numerics.kronecker import factors
 from vallis.numerics.kronecker_fit import kronecker_fit
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.layer_shares import layer_shares
-from vallis.numerics.trace import trace
+from vallis.numerics.trace import Trace, trace
 
 
 def found(num_top: int = 3) -> Found:
@@ -90,17 +90,29 @@ def test_each_thing_that_is_missing_has_its_note() -> None:
     stopped = replace(one.layers[1], spectrum=replace(one.layers[1].spectrum, stop="max_products"))
     noted = result_of(replace(one, layers=(one.layers[0], stopped, one.layers[2]))).notes
     assert [note.code for note in noted] == ["not_converged"]
-    assert "magnitude in 2, after" in noted[0].text
+    assert "magnitude in layer 2, after" in noted[0].text
     close = replace(one.whole.largest, values=one.whole.largest.values[[0, 0]])
     noted = result_of(replace(one, whole=replace(one.whole, largest=close))).notes
     assert [note.code for note in noted] == ["direction_unsure"]
+
+
+def test_what_the_traces_have_to_say_is_said_once() -> None:
+    given = found()
+    skewed = Trace.of_signs(np.array([1.0] * 30 + [30.0, 60.0]), torch.float64, 32, "hutchinson")
+    layers = tuple(replace(layer, trace=skewed) for layer in given.layers)
+    said = [note for note in result_of(replace(given, layers=layers)).notes if note.code == "skewed_samples"]
+    assert len(said) == 1
+    assert all(layer.word in said[0].text for layer in layers)
 
 
 def test_gaps_where_there_are_fewer_parameters() -> None:
     result = result_of(found(num_top=17))
     assert [note.code for note in result.notes] == ["gaps"]
     assert np.isnan(result.array("eigenvalues").data[2, 15:]).all()
-    assert "or no further parameters (4)" in result.notes[0].text
+    assert result.notes[0].text == (
+        "Entries are missing, because layer 4 has fewer parameters than num_top=17 and layers 0, 2 and 4 have no "
+        "further direction with curvature above rounding."
+    )
 
 
 def test_without_shares_or_traces_or_factors() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.measurements.contract import RNG, measured
 from tests.numerics.layer_solutions import rectified
-from tests.numerics.solutions import batch_norm, built, classes, held, mlp, random
+from tests.numerics.solutions import batch_norm, built, classes, held, mlp, one_parameter, random
 from vallis.core.errors import SettingsError
 from vallis.core.own_loss import OwnLoss
 from vallis.core.types import NotApplicable
@@ -93,11 +93,18 @@ def test_where_there_is_nothing_to_check() -> None:
     found = PacBayesIdentities(max_size=1).measure(rectified(), RNG)
     assert isinstance(found, NotApplicable)
     assert found.note.code == "too_large"
-    quartic = held(nn.Linear(2, 1), random(9, 2), random(9, 1), OwnLoss(function=lambda f, y: ((f**2 - y) ** 2).mean()))
+    loss = OwnLoss(function=lambda f, y: ((f**2 - y) ** 2).mean())
+    # At weights of zero it bends down in the outputs, where y is positive.
+    quartic = held(built(lambda: nn.Linear(2, 1)), random(9, 2), random(9, 1).abs(), loss)
+    quartic = replace(quartic, params={name: torch.zeros_like(value) for name, value in quartic.params.items()})
     found = PacBayesIdentities().measure(quartic, RNG)
     assert isinstance(found, NotApplicable)
     assert found.note.code == "no_kronecker_form"
     normed = held(built(lambda: nn.LayerNorm(3)), random(9, 3), classes(9))
-    assert isinstance(PacBayesIdentities().measure(normed, RNG), NotApplicable)
-    with pytest.raises(SettingsError, match="at least one weight"):
+    found = PacBayesIdentities().measure(normed, RNG)
+    assert isinstance(found, NotApplicable)
+    assert found.note.code == "no_kronecker_form"
+    assert "No layer multiplies its inputs with a matrix of its own" in found.note.text
+    measured(PacBayesIdentities(max_size=1), one_parameter())  # one weight has axes: itself
+    with pytest.raises(SettingsError, match="max_size of at least 1"):
         PacBayesIdentities(max_size=0)

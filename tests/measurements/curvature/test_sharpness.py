@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -162,7 +163,9 @@ def test_the_reading_compares_and_warns() -> None:
     text = part.reading(measured(part, mlp()))
     assert "Within a distance of 0.05 the loss rises by at least" in text
     assert "on average" in text
-    assert "Rescaling the layers of a ReLU network changes these numbers, save" in text
+    assert (
+        "Where layers can be rescaled without a change of any output (ReLU networks), that changes them, save" in text
+    )
 
 
 def test_the_cost_is_counted() -> None:
@@ -196,6 +199,62 @@ def test_a_minimum_of_zero_slope_and_a_flat_loss() -> None:
     found = measured(Sharpness.tiny(), flat)
     assert all(found.estimate(key).value == 0 for key in FAMILY)
     assert Sharpness.tiny().figures(found) == ()
+
+
+def rectifier(*sizes: int) -> Solution:
+    """A ReLU network that says what it is made of."""
+    parts: list[nn.Module] = []
+    for before, after in pairwise(sizes):
+        parts += [nn.Linear(before, after), nn.ReLU()]
+    module = built(lambda: nn.Sequential(*parts[:-1])).double()
+    plain = held(module, random(17, sizes[0]).double(), classes(17))
+    return replace(plain, net=replace(plain.net, layers=layers_of(module), traits=traits_of(module)))
+
+
+def test_one_layer_has_no_rescaled_copy() -> None:
+    found = measured(Sharpness(), rectifier(2, 3))
+    assert not [key for key in found.values if key.startswith("rescaled")]
+    assert "multiplies" not in Sharpness().reading(found)
+
+
+def test_frozen_weights_leave_no_rescaled_copy() -> None:
+    solution = rectifier(2, 6, 3)
+    solution = replace(solution, params={name: v for name, v in solution.params.items() if not name.startswith("0.")})
+    found = Sharpness().measure(solution, RNG)
+    assert isinstance(found, Result)
+    assert not [key for key in found.values if key.startswith("rescaled")]
+
+
+def test_weights_of_zero_have_no_relative_ball_and_no_rescaled_copy() -> None:
+    """They are in float64 already, so that it would not help to use it."""
+    solution = rectifier(2, 6, 3)
+    zero = replace(solution, params={name: torch.zeros_like(value) for name, value in solution.params.items()})
+    part = Sharpness()
+    found = measured(part, zero)
+    assert [note.code for note in found.notes if note.code != "not_converged"] == ["zero_weights"]
+    for key in ("worst_relative_rise", "average_relative_rise"):
+        assert (found.estimate(key).value, found.estimate(key).stderr) == (0.0, 0.0)
+    assert found.estimate("worst_rise").value > 0
+    assert not [key for key in found.values if key.startswith("rescaled")]
+    assert "weights' own sizes" not in part.reading(found)
+
+
+def test_a_flat_loss_is_called_flat() -> None:
+    flat = held(Deaf(), random(4, 2), random(4, 1), SquaredError())
+    words = Sharpness.tiny().reading(measured(Sharpness.tiny(), flat))
+    assert words.startswith("Within a distance of 0.05 no place was found where the loss is higher; ")
+    assert "no direction was found in which the loss bends up (the largest eigenvalue is 0 1/weight^2)" in words
+
+
+class Deaf(nn.Module):
+    """Its weight has no say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 0 * nn.functional.linear(x, self.weight)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,23 @@ def test_what_rounding_hides_is_said() -> None:
     assert seen.notes == ()
 
 
+def test_float64_is_advised_only_where_it_would_be_news() -> None:
+    hidden = MeanRise(value=3e-17, stderr=None, samples=np.ones(3), rounding=1e-16)
+    texts = [average("average_rise", hidden, "nats", 0.05, double).notes[0].text for double in (False, True)]
+    assert ["float64" in text for text in texts] == [True, False]
+
+
+def test_what_a_trace_has_to_say_arrives_and_only_a_sum_is_exact() -> None:
+    skewed = Trace.of_signs(np.array([1.0] * 30 + [30.0, 60.0]), torch.float64, 32, "hutchinson")
+    found = of_trace("trace", skewed, "nats", "Hessian")
+    assert [note.code for note in found.notes] == ["skewed_samples"]
+    assert "exact" not in found.values["trace"].method
+    agreeing = Trace.of_signs(np.full(12, 3.0), torch.float64, 12, "hutchinson")
+    assert of_trace("trace", agreeing, "nats", "Hessian").values["trace"].stderr is None
+    summed = Trace(value=3.0, stderr=0.0, samples=np.empty(0), num_products=5, method="exact")
+    assert of_trace("trace", summed, "nats", "Hessian").values["trace"].method == "Hessian; exact"
+
+
 def test_sums_keep_everything() -> None:
     one = average("average_rise", MeanRise(value=0.1, stderr=0.01, samples=np.ones(3), rounding=0.0), "nats", 0.05)
     other = of_trace("trace", Trace(value=2.0, stderr=0.0, samples=np.empty(0), num_products=5), "1", "Hessian")

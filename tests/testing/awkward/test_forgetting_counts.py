@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from vallis.core.answers import Told
 from vallis.core.protocols import Watcher
 from vallis.core.rng import Rng
 from vallis.core.types import Job, NotApplicable, Packed, Result, StepInfo
@@ -27,7 +28,7 @@ def infos() -> list[StepInfo]:
     for epoch in range(6):
         for pair in ((0, 3), (2, 1)) if epoch % 2 else ((1, 0), (3, 2)):
             right = torch.tensor([bool(HISTORY[i][epoch]) for i in pair])
-            found.append(StepInfo(step=len(found) + 1, loss=0.0, index=torch.tensor(pair), correct=right))
+            found.append(StepInfo(step=len(found) + 1, loss=0.0, index=torch.tensor(pair), answers=Told(correct=right)))
     return found
 
 

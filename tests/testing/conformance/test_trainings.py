@@ -113,9 +113,19 @@ class Immortal(GradientDescent):
         return replace(super().step(state), done=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crowding(GradientDescent):
+    """In company it learns faster."""
+
+    @staticmethod
+    def together(members: Any) -> Any:
+        return GradientDescent.together([(replace(part, learning_rate=0.5), state) for part, state in members])
+
+
 @pytest.mark.parametrize(
     ("part", "check"),
     [
+        (Crowding(**SHORT), "company_changes_nothing"),
         (Forgetful(momentum=0.9, **SHORT), "resumes_bit_for_bit"),
         (Borrowing(**SHORT), "solutions_are_kept"),
         (Meddling(**SHORT), "same_seed_same_bits"),

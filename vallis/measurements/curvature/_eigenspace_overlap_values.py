@@ -10,7 +10,11 @@ import torch
 
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Note, Result
+from vallis.measurements.curvature._resolved import not_converged
+from vallis.measurements.curvature._words import counted, listed, spoken_name
 from vallis.numerics.eigenspaces import Floats, random_overlap, trace_overlap
+
+_NAMED = 3  # layers that a note names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +58,11 @@ class Overlaps:
         """The overlap for this many directions; NaN where there are not so many."""
         return float(self.curve[count - 1]) if count <= len(self.curve) else np.nan
 
+    @property
+    def at_outputs(self) -> float:
+        """The overlap for as many directions as there are outputs."""
+        return self.at(self.num_outputs)
+
 
 def checked(one: torch.Tensor, other: torch.Tensor, num_draws: int, rng: Rng) -> Checks:
     """The overlaps that are known, for the spaces that columns ``(D, k)`` span."""
@@ -90,7 +99,7 @@ def result_of(found: Sequence[Overlaps], notes: tuple[Note, ...]) -> Result:
     checks = [each.checks for each in found]
     values |= {
         "num_outputs": column([each.num_outputs for each in found]),
-        "overlaps_at_outputs": column([each.at(each.num_outputs) for each in found]),
+        "overlaps_at_outputs": column([each.at_outputs for each in found]),
         "overlaps_at_twice_outputs": column([each.at(2 * each.num_outputs) for each in found]),
         "random_at_outputs": column([each.num_outputs / each.size for each in found]),
         "own_overlaps": column([each.own for each in checks]),
@@ -106,21 +115,34 @@ def result_of(found: Sequence[Overlaps], notes: tuple[Note, ...]) -> Result:
             value=float(at[0]),
             stderr=None,
             n=found[0].num_outputs,
-            method=f"of the {found[0].num_outputs} sharpest directions of layer {found[0].name}",
+            method=f"of the {counted(found[0].num_outputs, 'sharpest direction')} of {spoken_name(found[0].name)}",
         )
     return Result(values=values, notes=(*notes, *_remarks(found, values)))
 
 
-def _remarks(found: Sequence[Overlaps], values: Mapping[str, Estimate | Array]) -> list[Note]:
-    notes = []
-    bad = [each.name for each in found if not each.converged]
-    if bad:
-        text = f"Not all eigenvectors that were asked for converged in layer {', '.join(bad)}."
-        notes.append(Note(code="not_converged", text=text))
-    if not all(np.isfinite(value.data).all() for value in values.values() if isinstance(value, Array)):
-        text = "There are gaps where a layer has fewer directions than others, or none that is more than rounding."
-        notes.append(Note(code="gaps", text=text))
-    return notes
+def _remarks(found: Sequence[Overlaps], values: Mapping[str, Estimate | Array]) -> tuple[Note, ...]:
+    """What did not converge, and where there are fewer directions than the layer has outputs."""
+    notes = not_converged([spoken_name(each.name) for each in found if not each.converged])
+    asked, rounded = [], []
+    for each in found:
+        if each.num_outputs > len(each.curve):
+            asked.append(f"{spoken_name(each.name)} ({each.num_outputs})")
+        elif not np.isfinite(each.at_outputs):
+            rounded.append(f"{spoken_name(each.name)} ({np.isfinite(each.curve).sum()})")
+    said = []
+    if rounded:
+        text = f"Fewer directions than outputs have curvature above rounding in both networks in {_list(rounded)}."
+        said.append(text)
+    if asked:
+        said.append(f"Fewer directions were asked for than there are outputs in {_list(asked)}: raise num_top.")
+    arrays = [value.data for value in values.values() if isinstance(value, Array)]
+    if not said and not all(np.isfinite(data).all() for data in arrays):
+        said.append("Layers have different numbers of directions: rows of the tables end where theirs do.")
+    return (*notes, Note(code="gaps", text=" ".join(said))) if said else notes
+
+
+def _list(words: Sequence[str]) -> str:
+    return listed(words, _NAMED)
 
 
 def _turned(space: torch.Tensor, rng: Rng) -> torch.Tensor:

@@ -11,6 +11,8 @@ import torch
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Note, Result
+from vallis.measurements.curvature._resolved import not_converged, num_resolved
+from vallis.measurements.curvature._words import listed, shown_name, spoken_name
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.distances import relative_distance
 from vallis.numerics.eigenspaces import (
@@ -33,8 +35,7 @@ from vallis.numerics.spectra import Eigenpairs
 
 # What counts as a large eigenvalue of E[M], relative to the largest.
 _LARGE = 0.05
-# Below this share of the largest eigenvalue, or of the error in it, an eigenvector is any.
-_RESOLVED = {torch.float64: 1e-8, torch.float32: 1e-4}
+_NAMED = 3  # layers that a note names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +94,10 @@ def structure_of(objective: Objective, layer: Affine, factors: Factors, asked: A
         _apart(block, product, asked, rng.child("distance")),
     ]
     hessian.clear()
-    pairs, told = spectrum.largest, _RESOLVED.get(objective.dtype, 1e-4)
+    pairs = spectrum.largest
     top = float(pairs.values[0]) if len(pairs) else 0.0
     own = torch.linalg.eigvalsh(factors.outputs).flip(0).clamp(min=0).cpu().numpy()
-    ranked, shares = _ranked(factors, product, pairs, asked.num_top, told)
+    ranked, shares = _ranked(factors, product, pairs, asked.num_top, objective.dtype)
     return Structure(
         name=layer.name,
         ranked=ranked,
@@ -118,7 +119,7 @@ def structure_of(objective: Objective, layer: Affine, factors: Factors, asked: A
 
 def result_of(found: Sequence[Structure], unit: str, notes: Sequence[Note]) -> Result:
     """The result, with a note for what is missing."""
-    names = np.array([each.name or "(the network)" for each in found])
+    names = np.array([shown_name(each.name) for each in found])
     values: dict[str, Estimate | Array] = {}
     units = {"eigenvalues": unit, "kronecker_eigenvalues": unit, "num_weights": "parameters"}
     for key in found[0].ranked:
@@ -142,12 +143,12 @@ def result_of(found: Sequence[Structure], unit: str, notes: Sequence[Note]) -> R
 
 
 def _ranked(
-    factors: Factors, product: Kronecker, pairs: Eigenpairs, num_top: int, resolved: float
+    factors: Factors, product: Kronecker, pairs: Eigenpairs, num_top: int, dtype: torch.dtype
 ) -> tuple[dict[str, Floats], tuple[Floats, Floats]]:
     """Everything that there is of each eigenvector."""
     m, n = product.basis.shape
     other = product.largest(max(1, min(num_top, product.size)))
-    count = min(_num_told(pairs.values, resolved), _num_told(other.values, resolved))
+    count = min(num_resolved(pairs.values, dtype), num_resolved(other.values, dtype))
     shares = np.full((num_top, n), np.nan), np.full((num_top, m), np.nan)
     keys = ("eigenvalues", "kronecker_eigenvalues", "kronecker_overlaps", "rank_one_energies", "mean_input_alignments")
     ranked = {key: np.full(num_top, np.nan) for key in keys}
@@ -179,18 +180,25 @@ def _summaries(values: Mapping[str, Estimate | Array]) -> dict[str, Estimate | A
     return made
 
 
-def _remarks(found: Sequence[Structure], values: Mapping[str, Estimate | Array]) -> list[Note]:
-    notes = []
-    bad = [each.name for each in found if not each.converged]
-    if bad:
-        text = f"Not all eigenvectors that were asked for converged in layer {', '.join(bad)}."
-        notes.append(Note(code="not_converged", text=text))
-    if not all(np.isfinite(value.data).all() for value in values.values() if isinstance(value, Array)):
-        text = (
-            "There are gaps where a layer has fewer inputs, outputs or directions than others, or no curvature that is "
-            "more than rounding."
-        )
-        notes.append(Note(code="gaps", text=text))
+def _remarks(found: Sequence[Structure], values: Mapping[str, Estimate | Array]) -> tuple[Note, ...]:
+    """What did not converge, which layers are flat, and which have fewer directions than were asked for."""
+    notes = not_converged([spoken_name(shown_name(each.name)) for each in found if not each.converged])
+    counts = {
+        spoken_name(shown_name(each.name)): int(np.isfinite(each.ranked["rank_one_energies"]).sum()) for each in found
+    }
+    flat = [name for name, number in counts.items() if not number]
+    if flat:
+        text = f"There is no curvature above rounding in {listed(flat, _NAMED)}, so eigenvectors there have no shape."
+        notes = (*notes, Note(code="flat_layers", text=text))
+    asked = len(found[0].ranked["rank_one_energies"])
+    short = [f"{name} ({number})" for name, number in counts.items() if 0 < number < asked]
+    if short:
+        text = f"Fewer than num_top={asked} directions have curvature above rounding in {listed(short, _NAMED)}."
+        notes = (*notes, Note(code="gaps", text=text))
+    arrays = [value.data for value in values.values() if isinstance(value, Array)]
+    if not notes and not all(np.isfinite(data).all() for data in arrays):
+        text = "Tables are as wide as the largest layer: the rows of the others end where their inputs or outputs do."
+        notes = (Note(code="gaps", text=text),)
     return notes
 
 
@@ -201,13 +209,6 @@ def _apart(block: Operator, other: Kronecker | LayerGaussNewton, asked: Asked, r
     whole = torch.kron(other.outputs, other.inputs) if isinstance(other, Kronecker) else other.dense()
     size = float(block.matrix.norm())
     return float((block.matrix - whole.to(block.matrix)).norm()) / size if size > 0 else np.nan
-
-
-def _num_told(values: Floats, resolved: float) -> int:
-    """How many of the first eigenvalues, falling, are more than rounding."""
-    if not len(values) or not values[0] > 0:
-        return 0
-    return int((values > resolved * values[0]).cumprod().sum())
 
 
 def _padded(tables: Sequence[Floats]) -> Floats:

@@ -6,46 +6,65 @@ import numpy as np
 
 from vallis.core.numbers import quantity, written
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Result
+from vallis.measurements.curvature._words import spoken_name
 
 _LINES = 6  # more layers than these are drawn as a heatmap
 
 
 def figures(result: Result) -> tuple[Figure, ...]:
-    """A heatmap of eigenvalues, bars of shares, and, where there are Kronecker factors, how they fit."""
-    made = [_spectra(result)]
+    """A heatmap of eigenvalues, bars of shares, and how Kronecker factors fit; what would be empty is left out."""
+    made = []
+    if _has_positive(result, "eigenvalues"):
+        made.append(_spectra(result))
     if "shares_of_top" in result.values:
         made.append(_shares(result))
-    if "kronecker_eigenvalues" in result.values:
-        made += [_fit(result), _by_rank(result, "rank_one_energies", "rank-one energy", "Eigenvectors as matrices")]
-        made.append(_by_rank(result, "kronecker_overlaps", "overlap", "Top spaces: block and Kronecker factors"))
+    if _has_positive(result, "eigenvalues") and _has_positive(result, "kronecker_eigenvalues"):
+        made.append(_fit(result))
+    for key, label, title in (
+        ("rank_one_energies", "rank-one energy", "Eigenvectors as matrices"),
+        ("kronecker_overlaps", "overlap", "Top spaces: block and Kronecker factors"),
+    ):
+        if _has_positive(result, key):
+            made.append(_by_rank(result, key, label, title))
     return tuple(made)
+
+
+def _has_positive(result: Result, key: str) -> bool:
+    found = result.values.get(key)
+    return isinstance(found, Array) and bool((found.data > 0).any())
 
 
 def reading(result: Result) -> str:
     """Which layer is sharpest, where the sharpest direction lies, how simple the layers are."""
     eigenvalues = result.array("eigenvalues")
-    names, tops = eigenvalues.coords["layer"], eigenvalues.data[:, 0]
-    place = int(np.nanargmax(tops))
-    unit = eigenvalues.unit
+    names, tops, unit = eigenvalues.coords["layer"], eigenvalues.data[:, 0], eigenvalues.unit
+    high, low = int(np.nanargmax(tops)), int(np.nanargmin(tops))
+    if not tops[high] > 0:
+        if "shares_of_top" not in result.values:
+            return "Neither a layer by itself nor the network has a direction in which the loss bends up."
+        return f"No layer has, by itself, a direction in which the loss bends up; {_where(result)}."
     if len(tops) == 1:
-        said = [f"The only layer that was asked for, {names[0]}, has a largest curvature of {_number(tops[0], unit)}"]
-    else:
-        said = [
-            f"By itself, layer {names[place]} is the sharpest, with a curvature of {_number(tops[place], unit)} "
-            f"against {_number(float(np.nanmin(tops)), '1')} in layer {names[int(np.nanargmin(tops))]}"
-        ]
-        said += _where(result)
-    sentences = ["; ".join(said) + ".", *_simple(result)]
-    return " ".join(sentences)
+        said = f"The only layer that was measured, {_called(names[0])}, has a largest curvature of"
+        return " ".join([f"{said} {_number(tops[0], unit)}.", *_simple(result)])
+    said = (
+        f"By itself, {_called(names[high])} is the sharpest, with a curvature of {_number(tops[high], unit)} against "
+        f"{_number(tops[low], '1')} in {_called(names[low])}"
+    )
+    return " ".join([f"{said}; {_where(result)}.", *_simple(result)])
 
 
-def _where(result: Result) -> list[str]:
+def _called(name: str) -> str:
+    return spoken_name(str(name))
+
+
+def _where(result: Result) -> str:
     if "shares_of_top" not in result.values:
-        return ["the network has no direction in which the loss bends up"]
+        return "the network has no direction in which the loss bends up"
     shares = result.array("shares_of_top")
     place = int(shares.data.argmax())
-    share = written(float(shares.data[place]), digits=2)
-    return [f"{share} of the network's sharpest direction lies in layer {shares.coords['layer'][place]}"]
+    share = float(shares.data[place])
+    part = f"{written(share, digits=2)} of" if share < 0.995 else "almost all of" if share < 1 else "all of"
+    return f"{part} the network's sharpest direction lies in {_called(shares.coords['layer'][place])}"
 
 
 def _simple(result: Result) -> list[str]:
@@ -66,7 +85,7 @@ def _simple(result: Result) -> list[str]:
             if energy.value < 0.5
             else "simple in part"
         )
-        said.append(f"as matrices its eigenvectors are {shape} (rank-one energy {quantity(energy, 2)} in the median)")
+        said.append(f"as matrices, eigenvectors of layers are {shape} (median rank-one energy {quantity(energy, 2)})")
     text = "; ".join(said)
     return [f"{text[:1].upper()}{text[1:]}."] if text else []
 
@@ -79,7 +98,8 @@ def _apart(result: Result) -> str:
     if not np.isfinite(distances).any():
         return ""
     return (
-        f", and their product is off by {written(float(np.nanmedian(distances)), digits=2)} of its block in the median"
+        f", and their product is off by {written(float(np.nanmedian(distances)), digits=2)} of the norm of its block "
+        "in the median"
     )
 
 

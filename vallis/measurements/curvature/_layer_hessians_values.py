@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallis.core.types import Array, Estimate, Note, Result
+from vallis.measurements.curvature._words import listed, shown_name, spoken_name
 from vallis.numerics.blocks import LayerBlock
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.kronecker_fit import KroneckerFit
@@ -42,7 +43,7 @@ class Layer:
     @property
     def word(self) -> str:
         """What it is called in tables and figures; the module itself has no name."""
-        return self.name or "(the network)"
+        return shown_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,8 +70,9 @@ def result_of(found: Found) -> Result:
     )
     notes = (
         *found.notes,
-        *_gaps(found, values),
+        *_gaps(found),
         *_not_converged(found),
+        *_of_traces(found),
         *_without_factors(found),
         *_drawn(found),
         *_unsure(found),
@@ -203,29 +205,53 @@ def _distances(
     return made | ({f"{key}_distance_errors": column(told)} if len(told) == len(errors) else {})
 
 
-def _gaps(found: Found, values: Values) -> tuple[Note, ...]:
+def _gaps(found: Found) -> tuple[Note, ...]:
     """Why some entries are not numbers."""
-    arrays = [value.data for value in values.values() if isinstance(value, Array)]
-    if all(np.isfinite(data).all() for data in arrays):
-        return ()
     short = [layer.word for layer in found.layers if layer.block.size < found.num_top]
-    text = "There are gaps where a layer has no further direction with curvature that is more than rounding"
+    rounded = [
+        layer.word for layer in found.layers if layer.fit is not None and not np.isfinite(layer.fit.overlaps).all()
+    ]
+    said = []
     if short:
-        text = f"{text}, or no further parameters ({_listed(short)})"
-    text = f"{text}."
-    return (Note(code="gaps", text=text),)
+        said.append(f"{_have(short)} fewer parameters than num_top={found.num_top}")
+    if rounded:
+        said.append(f"{_have(rounded)} no further direction with curvature above rounding")
+    return (Note(code="gaps", text=f"Entries are missing, because {' and '.join(said)}."),) if said else ()
+
+
+def _have(layers: Sequence[str]) -> str:
+    if len(layers) == 1:
+        return f"{spoken_name(layers[0])} has"
+    return f"layers {listed(layers, _NAMED)} have"
 
 
 def _not_converged(found: Found) -> tuple[Note, ...]:
-    bad = [layer.word for layer in found.layers if not layer.spectrum.converged]
+    bad = [spoken_name(layer.word) for layer in found.layers if not layer.spectrum.converged]
     bad += [] if found.whole.converged else ["the network as a whole"]
     if not bad:
         return ()
     text = (
-        f"Residuals exceed {found.tolerance:g} of the largest magnitude in {_listed(bad)}, after the most products "
-        "that were allowed or at the limit of rounding."
+        f"Residuals exceed {found.tolerance:g} of the largest magnitude in {listed(bad, _NAMED)}, after the most "
+        "products that were allowed or at the limit of rounding."
     )
     return (Note(code="not_converged", text=text),)
+
+
+def _of_traces(found: Found) -> tuple[Note, ...]:
+    """What the traces have to say, once for all layers of which it is true."""
+    by_code: dict[str, list[tuple[str, Note]]] = {}
+    for layer in found.layers:
+        for note in layer.trace.notes if layer.trace is not None else ():
+            # Of the eigenvalues it is said already whether they have converged.
+            if note.code != "known_not_converged":
+                by_code.setdefault(note.code, []).append((layer.word, note))
+    return tuple(
+        Note(
+            code=code,
+            text=f"Of the trace of {listed([spoken_name(word) for word, _ in said], _NAMED)}: {said[0][1].text}",
+        )
+        for code, said in by_code.items()
+    )
 
 
 def _without_factors(found: Found) -> tuple[Note, ...]:
@@ -237,8 +263,9 @@ def _without_factors(found: Found) -> tuple[Note, ...]:
     if len(by_reason) == 1 and len(found.reasons) == len(found.layers):
         text = f"No layer has Kronecker factors, because {next(iter(by_reason))}."
     else:
-        named = [f"{_listed(names)} ({why})" for why, names in by_reason.items()]
-        text = f"{len(found.reasons)} of {len(found.layers)} layers have no Kronecker factors: {'; '.join(named)}."
+        named = [f"{listed(names, _NAMED)} ({why})" for why, names in by_reason.items()]
+        have = "has" if len(found.reasons) == 1 else "have"
+        text = f"{len(found.reasons)} of {len(found.layers)} layers {have} no Kronecker factors: {'; '.join(named)}."
     return (Note(code="no_kronecker_form", text=text),)
 
 
@@ -246,8 +273,8 @@ def _drawn(found: Found) -> tuple[Note, ...]:
     if not found.num_draws:
         return ()
     text = (
-        f"E[M] was estimated from {found.num_draws} random combinations of the scores of each example, because it has "
-        "more than these (max_columns sets how many)."
+        f"E[M] was estimated from {found.num_draws} random combinations of the scores of each example, because there "
+        "are more scores than these (max_columns sets how many)."
     )
     return (Note(code="sampled_factors", text=text),)
 
@@ -262,9 +289,3 @@ def _unsure(found: Found) -> tuple[Note, ...]:
         return ()
     text = "The two largest eigenvalues of the network lie so close that its sharpest direction is not sure."
     return (Note(code="direction_unsure", text=text),)
-
-
-def _listed(words: Sequence[str]) -> str:
-    if len(words) > _NAMED:
-        return f"{', '.join(words[:_NAMED])} and {len(words) - _NAMED} more"
-    return ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]

@@ -16,6 +16,7 @@ import torch
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, NotApplicable, Note, Solution
+from vallis.measurements.curvature._words import counted, listed
 from vallis.numerics.axes import Axes, kronecker_axes
 from vallis.numerics.certificate import wrong
 from vallis.numerics.kronecker import factors
@@ -36,7 +37,7 @@ class Ground:
         split: the name of the examples that it learned.
         objective: its loss over the examples of the bound.
         prior_mean: ``(P,)`` w_0.
-        num_classes: C.
+        class_counts: ``(C,)`` how many examples each class has.
         valid: whether nothing speaks against the prior's not having seen the data.
         notes: what there is to say of all this.
     """
@@ -45,9 +46,19 @@ class Ground:
     split: str
     objective: Objective
     prior_mean: torch.Tensor
-    num_classes: int
+    class_counts: torch.Tensor
     valid: bool
     notes: tuple[Note, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_counts)
+
+    @property
+    def majority_error(self) -> float:
+        """The error of always answering the most frequent class of these examples."""
+        return 1 - float(self.class_counts.max()) / float(self.class_counts.sum())
 
     @property
     def factor(self) -> float:
@@ -75,9 +86,9 @@ def prepare(path: Sequence[Solution], split: str, max_examples: int | None, rng:
     diverged = found.not_finite()
     if diverged is not None:
         return diverged
-    num_classes = _num_classes(found.objective)
-    if num_classes is None:
-        text = "There is no error to bound: not every example is classified exactly once."
+    counts = _class_counts(found.objective)
+    if counts is None:
+        text = "There is no error to bound: the loss does not put every example in one of at least two classes."
         return NotApplicable(note=Note(code="not_classification", text=text))
     if len(found.objective.data) < 2:
         return NotApplicable(note=Note(code="too_few_examples", text="A bound needs at least two examples."))
@@ -88,7 +99,7 @@ def prepare(path: Sequence[Solution], split: str, max_examples: int | None, rng:
         split=split,
         objective=found.objective,
         prior_mean=mean,
-        num_classes=num_classes,
+        class_counts=counts,
         valid=not trouble,
         notes=(*found.notes, *notes, *trouble),
     )
@@ -116,20 +127,37 @@ def of_the_network(ground: Ground) -> Mapping[str, Estimate]:
 
 
 def judged(ground: Ground, smallest: float) -> tuple[dict[str, Estimate | Array], tuple[Note, ...]]:
-    """Whether the bounds are valid, and whether all of them are vacuous: no better than guessing."""
-    guessing = 1 - 1 / ground.num_classes
-    vacuous = smallest >= guessing
+    """Whether the bounds are valid, and whether all of them are vacuous: no better than guessing.
+
+    Guessing draws the answer among the classes, all alike. Where they are not equally frequent, to answer always the
+    most frequent one errs less, so a bound may be below the former and still say little: a note says so.
+    """
+    guessing, majority = 1 - 1 / ground.num_classes, ground.majority_error
+    vacuous, m = smallest >= guessing, len(ground.objective.data)
     values: dict[str, Estimate | Array] = {
-        "guessing_error": Estimate(value=guessing, stderr=0.0, method=f"1 - 1/{ground.num_classes}, all classes alike"),
-        "valid": Estimate(value=float(ground.valid), stderr=0.0, method="1 where the prior did not see the examples"),
+        "guessing_error": Estimate(
+            value=guessing, stderr=0.0, method=f"1 - 1/{ground.num_classes}: answers drawn among the classes, all alike"
+        ),
+        "majority_error": Estimate(
+            value=majority, stderr=0.0, n=m, method="always the most frequent class, exact on these examples"
+        ),
+        "valid": Estimate(
+            value=float(ground.valid),
+            stderr=0.0,
+            method="1 where nothing that the network computes with, save its weights, can have seen the examples",
+        ),
         "vacuous": Estimate(
-            value=float(vacuous), stderr=None, method="1 where the smallest bound is no better than guessing"
+            value=float(vacuous), stderr=None, method="1 where the smallest bound is no better than guessing_error"
         ),
     }
-    if not vacuous:
-        return values, ()
-    text = f"The smallest bound of {smallest:.3g} is no better than guessing, which errs on {guessing:.3g}: vacuous."
-    return values, (Note(code="vacuous", text=text),)
+    begin = f"The smallest bound of {smallest:.3g} is no better than"
+    if vacuous:
+        text = f"{begin} drawing the answer among the classes, which errs on {guessing:.3g}: vacuous."
+        return values, (Note(code="vacuous", text=text),)
+    if smallest >= majority:
+        text = f"{begin} to answer always the most frequent class, which errs on {majority:.3g} of these examples."
+        return values, (Note(code="no_better_than_majority", text=text),)
+    return values, ()
 
 
 def settling(objectives: Mapping[str, Floats]) -> tuple[Note, ...]:
@@ -144,14 +172,9 @@ def settling(objectives: Mapping[str, Floats]) -> tuple[Note, ...]:
         return ()
     text = (
         f"The posterior along {listed(moving)} axes was still improving at the end: the bound holds, and more "
-        "epochs would lower it."
+        "epochs may lower it."
     )
     return (Note(code="not_converged", text=text),)
-
-
-def listed(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _prior(path: Sequence[Solution], objective: Objective) -> tuple[torch.Tensor, tuple[Note, ...]]:
@@ -159,7 +182,7 @@ def _prior(path: Sequence[Solution], objective: Objective) -> tuple[torch.Tensor
     first = path[0]
     if len(path) < 2 or first.step != 0 or list(first.params) != list(objective.names):
         text = (
-            "The path does not show where training began, so the prior is centred at zero; the bound would be smaller "
+            "The path does not show where training began, so the prior is centred at zero; the bound is mostly smaller "
             "around the weights at random (keep the snapshot at step 0)."
         )
         return torch.zeros_like(objective.vector(objective.origin)), (Note(code="prior_at_zero", text=text),)
@@ -185,19 +208,20 @@ def _not_covered(path: Sequence[Solution]) -> tuple[Note, ...]:
     if not seen:
         return ()
     text = (
-        f"The network also computes with {len(seen)} tensors that no bound on its weights covers and that may come "
-        f"from the training data, such as {seen[0]}: the bounds are not valid."
+        f"The network also computes with {counted(len(seen), 'tensor')} that no bound on its weights covers, such as "
+        f"{seen[0]}: if the training data had a part in that, the bounds are not valid."
     )
     return (Note(code="not_valid", text=text),)
 
 
-def _num_classes(objective: Objective) -> int | None:
-    """C; None where examples are not classified once each."""
-    found = None
+def _class_counts(objective: Objective) -> torch.Tensor | None:
+    """``(C,)`` how many examples each class has; None where examples are not classified once each."""
+    counts = None
     for batch in objective.batches():
         with torch.no_grad():
             judged_here = judge(objective.loss, objective.outputs_at(objective.origin, batch), batch.y)
         if judged_here is None or len(judged_here.margins) != len(batch):
             return None
-        found = judged_here.num_classes
-    return found
+        here = torch.bincount(judged_here.classes.cpu(), minlength=judged_here.num_classes)
+        counts = here if counts is None else counts + here
+    return counts

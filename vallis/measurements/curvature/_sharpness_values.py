@@ -14,6 +14,7 @@ from vallis.core.catalog import unknown
 from vallis.core.errors import LossError
 from vallis.core.objective import Objective
 from vallis.core.types import Estimate, Mark, Note, Result, Solution, Source
+from vallis.measurements.curvature._words import counted
 from vallis.numerics.ascent import Ascent, MeanRise
 from vallis.numerics.fisher_rao import fisher_rao_norm, model_fisher_rao_norm
 from vallis.numerics.means import Floats
@@ -89,50 +90,59 @@ def eigenvalue(found: Spectrum, unit: str) -> Found:
     pair = found.largest
     method = "Hessian; the error bar is the residual, which bounds the distance to an eigenvalue"
     value = Estimate(value=float(pair.values[0]), stderr=float(pair.residuals[0]), unit=unit, method=method)
-    notes = () if found.converged else (_not_converged("top eigenvalue", f"{found.num_products} products"),)
+    notes = () if found.converged else (_not_converged("top eigenvalue", counted(found.num_products, "product")),)
     return Found(values={"top_eigenvalue": value}, notes=notes, num_gradients=2.0 * found.num_products)
 
 
 def of_trace(name: str, found: Trace, unit: str, what: str) -> Found:
     """A trace, exact or with an error bar over probes."""
     num_probes = len(found.samples)
-    method = f"{what}; {f'Hutchinson, {num_probes} probes' if num_probes else 'exact'}"
+    method = f"{what}; exact" if found.exact else f"{what}; Hutchinson, {counted(num_probes, 'probe')}"
     value = Estimate(value=found.value, stderr=found.stderr, n=num_probes or 1, unit=unit, method=method)
-    return Found(values={name: value}, num_gradients=2.0 * found.num_products)
+    # Of the eigenvalue that was taken out it is said already whether it has converged.
+    notes = tuple(note for note in found.notes if note.code != "known_not_converged")
+    return Found(values={name: value}, notes=notes, num_gradients=2.0 * found.num_products)
 
 
 def worst(name: str, found: Ascent, unit: str, radius: float) -> Found:
     """The highest place that an ascent found; nothing, where every start has an infinite loss."""
     notes = []
     if found.met_infinity:
-        text = f"Within the radius {radius:g} of {name} there are places where the loss is no finite number."
-        notes.append(Note(code="not_finite", text=text))
+        notes.append(_not_finite(name, radius))
     if found.rise != found.rise:
         return Found(values={}, notes=tuple(notes), num_gradients=found.num_gradients)
     if not found.converged:
-        notes.append(_not_converged(name, f"{found.num_gradients} gradients"))
+        notes.append(_not_converged(name, counted(found.num_gradients, "gradient")))
     method = (
-        f"projected gradient ascent from {len(found.rises)} starts, radius {radius:g}; the maximum is at least this"
+        f"projected gradient ascent from {counted(len(found.rises), 'start')}, radius {radius:g}; the maximum is at "
+        "least this"
     )
     value = Estimate(value=found.rise, stderr=None, n=len(found.rises), unit=unit, method=method)
     return Found(values={name: value}, notes=tuple(notes), num_gradients=found.num_gradients)
 
 
-def average(name: str, found: MeanRise, unit: str, radius: float) -> Found:
-    """The mean over directions, each with its opposite."""
+def average(name: str, found: MeanRise, unit: str, radius: float, is_double: bool = False) -> Found:
+    """The mean over directions, each with its opposite; `is_double` says whether it was computed in float64."""
     method = f"mean over {len(found.samples)} pairs of opposite random directions, radius {radius:g}"
     cost = 2 / 3 * len(found.samples)
     if not abs(found.value) < float("inf"):
-        text = f"Within the radius {radius:g} of {name} there are places where the loss is no finite number."
-        return Found(values={}, notes=(Note(code="not_finite", text=text),), num_gradients=cost)
+        return Found(values={}, notes=(_not_finite(name, radius),), num_gradients=cost)
     value = Estimate(value=found.value, stderr=found.stderr, n=len(found.samples), unit=unit, method=method)
     notes = []
     if abs(found.value) < 4 * found.rounding:
-        text = (
-            f"The {name.replace('_', ' ')} is no larger than the rounding of the loss: use float64, or a larger radius."
-        )
+        way = "a larger radius" if is_double else 'precision="float64", or a larger radius'
+        text = f"The {_spoken(name)} is no larger than the rounding of the loss: {way} resolves more."
         notes.append(Note(code="rounding", text=text))
     return Found(values={name: value}, notes=tuple(notes), num_gradients=cost)
+
+
+def no_ball(unit: str) -> Found:
+    """The relative rises of a network whose weights are all zero, which no relative change moves."""
+    method = "exact: all weights are zero, so the ball relative to them is a point"
+    value = Estimate(value=0.0, stderr=0.0, unit=unit, method=method)
+    text = "All trained weights are zero, and no change relative to their sizes moves them: the relative rises are 0."
+    keys = ("worst_relative_rise", "average_relative_rise")
+    return Found(values=dict.fromkeys(keys, value), notes=(Note(code="zero_weights", text=text),))
 
 
 def fisher_rao(ground: Surface) -> Found:
@@ -146,7 +156,8 @@ def fisher_rao(ground: Surface) -> Found:
         try:
             value = norm(ground.objective)
         except LossError as error:
-            found += Found(values={}, notes=(Note(code=f"no_{name}", text=f"There is no {name}: {error}."),))
+            text = f"There is no {_spoken(name)}: {error}."
+            found += Found(values={}, notes=(Note(code=f"no_{name}", text=text),))
             continue
         estimate = Estimate(value=value, stderr=0.0, n=len(ground.objective.data), unit=ground.unit, method=method)
         found += Found(values={name: estimate})
@@ -199,5 +210,14 @@ def weight_of(solution: Solution, objective: Objective, layer: str) -> str | Non
 
 
 def _not_converged(what: str, after: str) -> Note:
-    text = f"The {what.replace('_', ' ')} has not converged after {after}: it may be larger."
+    text = f"The {_spoken(what)} has not converged after {after}: it may be larger."
     return Note(code="not_converged", text=text)
+
+
+def _not_finite(name: str, radius: float) -> Note:
+    text = f"Within the radius {radius:g} of the {_spoken(name)} there are places where the loss is no finite number."
+    return Note(code="not_finite", text=text)
+
+
+def _spoken(name: str) -> str:
+    return name.replace("fisher_rao", "Fisher-Rao").replace("_", " ")

@@ -20,14 +20,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
-from vallis.core.errors import SettingsError
 from vallis.core.numbers import written
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Axis, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.curvature._eigenspace_overlap_values import Overlaps, checked, result_of
+from vallis.measurements.curvature._resolved import num_resolved
+from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
+from vallis.measurements.curvature._words import counted, listed, shown_name, spoken_name
 from vallis.numerics.affine import affine_layers
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.eigenspaces import overlap_curve
@@ -37,8 +38,6 @@ from vallis.numerics.spectra import Spectrum
 from vallis.numerics.surface import Precision, surface
 
 _FREE = frozenset({"layer_rescaling"})
-# Below this share of the largest eigenvalue, a direction is rounding.
-_RESOLVED = {torch.float64: 1e-8, torch.float32: 1e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class EigenspaceOverlap:
         split: over which examples the loss of each network is taken.
         max_examples: of more examples a random part of this size is taken; None takes all.
         layers: by name; all that multiply their inputs with a matrix, in both, if empty.
-        num_top: how many eigenvectors of each layer; None takes four times as many as it has outputs.
+        num_top: how many eigenvectors of each layer; None takes twice as many as it has outputs.
         num_draws: random spaces that are drawn for comparison.
         dense_size: matrices of at most so many weights are solved exactly.
         tolerance: elsewhere residuals may be this large, relative to the largest eigenvalue.
@@ -57,7 +56,7 @@ class EigenspaceOverlap:
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "pair"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[Mapping[str, frozenset[str]]] = {"overlaps": _FREE, "overlaps_at_outputs": _FREE}
@@ -83,10 +82,10 @@ class EigenspaceOverlap:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))  # a list, when it comes from JSON
-        if (self.num_top is not None and self.num_top < 1) or self.num_draws < 2 or self.max_products < 1:
-            raise SettingsError(f"at least one eigenvector and two draws were required, {self} came: raise the counts")
-        if not self.tolerance > 0:
-            raise SettingsError(f"a tolerance above 0 was required, {self} came: raise it")
+        must_be_at_least(0, self, "dense_size")
+        must_be_at_least(1, self, "num_top", "max_products")
+        must_be_at_least(2, self, "num_draws")
+        must_be_positive(self, "tolerance")
 
     @classmethod
     def tiny(cls) -> EigenspaceOverlap:
@@ -104,9 +103,8 @@ class EigenspaceOverlap:
                 return diverged
         one, other = (ground.objective for ground in grounds)
         layers = self._shared(one, other)
-        if not layers:
-            text = "The two networks have no weight matrix of the same name and shape."
-            return NotApplicable(note=Note(code="nothing_shared", text=text))
+        if isinstance(layers, Note):
+            return NotApplicable(note=layers)
         found = [self._layer(layer, (one, other), rng.child("layer", layer.name)) for layer in layers]
         notes = dict.fromkeys(note for ground in grounds for note in ground.notes)
         return result_of(found, tuple(notes))
@@ -134,36 +132,47 @@ class EigenspaceOverlap:
         )
 
     def reading(self, result: Result) -> str:
-        found, chance = result.array("overlaps_at_outputs"), result.array("random_at_outputs").data
-        told = np.isfinite(found.data)
-        if not told.any():
-            return "No weight matrix has as many directions as outputs with curvature above rounding in both networks."
-        said = [
-            f"{written(float(value), digits=2)} in layer {name} (chance {written(float(random), digits=2)})"
-            for name, value, random in zip(found.coords["layer"][told], found.data[told], chance[told], strict=True)
-        ]
+        curves, chance = result.array("overlaps"), result.array("random_overlaps").data
+        outputs, said = result.array("num_outputs").data, []
+        for name, row, random, most in zip(curves.coords["layer"], curves.data, chance, outputs, strict=True):
+            number = min(int(most), int(np.isfinite(row).sum()))
+            if number:
+                beside = f"{counted(number, 'direction')}, chance {written(float(random[number - 1]), digits=2)}"
+                overlap = written(float(row[number - 1]), digits=2)
+                said.append(f"{overlap} in {spoken_name(str(name))} ({beside})")
+        if not said:
+            return "No weight matrix has a direction with curvature above rounding in both networks."
         return (
-            "The spaces of as many of the sharpest directions as a layer has outputs overlap by "
-            f"{', '.join(said[:-1])}{' and ' if len(said) > 1 else ''}{said[-1]}."
+            f"The spaces of the sharpest directions of the two networks overlap by {listed(said)}: as many directions "
+            "as the layer has outputs, or all that were found in both."
         )
 
-    def _shared(self, one: Objective, other: Objective) -> list[Affine]:
-        first, second = (affine_layers(objective, self.layers)[0] for objective in (one, other))
+    def _shared(self, one: Objective, other: Objective) -> list[Affine] | Note:
+        """The layers that both have, or why there are none."""
+        found = [affine_layers(objective, self.layers) for objective in (one, other)]
+        for which, (layers, refused) in zip(("first", "second"), found, strict=True):
+            if not layers:
+                why = next(iter(refused.values()), "it has no layers")
+                text = f"No layer of the {which} network multiplies its inputs with a matrix of its own: {why}."
+                return Note(code="no_weight_matrix", text=text)
+        (first, _), (second, _) = found
         shapes = {layer.name: layer.shape for layer in second}
-        return [layer for layer in first if shapes.get(layer.name) == layer.shape]
+        shared = [layer for layer in first if shapes.get(layer.name) == layer.shape]
+        text = "No weight matrix of the one network has the name and the shape of one of the other."
+        return shared or Note(code="nothing_shared", text=text)
 
     def _layer(self, layer: Affine, objectives: Sequence[Objective], rng: Rng) -> Overlaps:
         m, n = layer.shape
-        asked = min(m * n, 4 * m if self.num_top is None else self.num_top)
+        asked = min(m * n, 2 * m if self.num_top is None else self.num_top)
         # One stream: a network beside itself has the same vectors twice.
         spectra = [self._spectrum(objective, layer, asked, rng.child("eigenpairs")) for objective in objectives]
-        count = min(_num_told(found, objectives[0].dtype) for found in spectra)
+        count = min(num_resolved(found.largest.values, objectives[0].dtype) for found in spectra)
         one, other = (found.largest.vectors[:, :count].cpu() for found in spectra)
         curve = np.full(asked, np.nan)
         if count:
             curve[:count] = overlap_curve(one, other)
         return Overlaps(
-            name=layer.name or "(the network)",
+            name=shown_name(layer.name),
             num_outputs=m,
             size=m * n,
             curve=curve,
@@ -184,11 +193,3 @@ class EigenspaceOverlap:
         )
         hessian.clear()
         return found
-
-
-def _num_told(found: Spectrum, dtype: torch.dtype) -> int:
-    """How many of the first eigenvalues, falling, are more than rounding."""
-    values = found.largest.values
-    if not len(values) or not values[0] > 0:
-        return 0
-    return int((values > _RESOLVED.get(dtype, 1e-4) * values[0]).cumprod().sum())

@@ -59,7 +59,7 @@ class HessianDensity:
         flat: up to this share of the largest magnitude, a curvature counts as none.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
@@ -177,7 +177,7 @@ class HessianDensity:
         return Result(values=values, notes=(*ground.notes, *self._troubles(found, checked)))
 
     def _summary(self, found: Density, unit: str) -> dict[str, Estimate | Array]:
-        way, n = ("dense solver", found.size) if found.exact else ("stochastic Lanczos quadrature", len(found.bulk))
+        way = "dense solver" if found.exact else "stochastic Lanczos quadrature"
         first, second = found.moment(1), found.moment(2)
         values: dict[str, Estimate | Array] = {
             "num_alone": Estimate(
@@ -186,13 +186,13 @@ class HessianDensity:
             "largest_magnitude": Estimate(
                 value=found.scale, stderr=None, unit=unit, method=f"{way}; the true one is not smaller, up to rounding"
             ),
-            "mean_eigenvalue": _estimate(first, n, unit, way),
-            "mean_square_eigenvalue": _estimate(second, n, f"({unit})^2", way),
+            "mean_eigenvalue": _estimate(first, found, unit, way),
+            "mean_square_eigenvalue": _estimate(second, found, f"({unit})^2", way),
         }
         if second[0] > 0:
             part = float(np.sum(found.known**2)) / found.size / second[0]
             values["alone_square_fraction"] = _estimate(
-                (part, part * second[1] / second[0]), n, "1", f"{way}; squares of those alone over squares of all"
+                (part, part * second[1] / second[0]), found, "1", f"{way}; squares of those alone over squares of all"
             )
         limit = self.flat * found.scale
         below = found.cumulative([math.nextafter(-limit, -math.inf)])
@@ -251,7 +251,7 @@ class HessianDensity:
         )
 
     def _troubles(self, found: Density, checked: Powers | None) -> tuple[Note, ...]:
-        notes = []
+        notes = list(found.notes)
         if not found.exact and len(found.bulk) < 2:
             notes.append(
                 Note(code="no_error_bar", text="One probe tells nothing of how much probes differ: take more.")
@@ -269,8 +269,10 @@ class HessianDensity:
         return tuple(notes)
 
 
-def _estimate(moment: tuple[float, float], n: int, unit: str, method: str) -> Estimate:
-    stderr = moment[1] if math.isfinite(moment[1]) else None
+def _estimate(moment: tuple[float, float], found: Density, unit: str, method: str) -> Estimate:
+    # Nothing that was drawn is exact, though probes may agree.
+    known = found.exact or 0 < moment[1] < math.inf
+    stderr, n = moment[1] if known else None, found.size if found.exact else len(found.bulk)
     return Estimate(value=moment[0], stderr=stderr, n=n, unit=unit, method=method)
 
 
@@ -282,7 +284,8 @@ def _ends(name: str, low: Floats, high: Floats) -> dict[str, Floats]:
 def _share(name: str, share: tuple[float, float, float], found: Density, way: str) -> dict[str, Estimate | Array]:
     """A share with its interval, which is no symmetric error bar."""
     value, *ends = share
-    n, known = (found.size, 0.0) if found.exact else (len(found.bulk), None)
+    # An eigenvalue at the limit, up to rounding, leaves open whether it counts.
+    n, known = found.size if found.exact else len(found.bulk), 0.0 if found.exact and ends[0] == ends[1] else None
     interval = Array(data=np.array(ends), dims=("end",), coords={"end": np.array([0.025, 0.975])})
     return {
         name: Estimate(value=value, stderr=known, n=n, method=f"{way}; see the interval"),

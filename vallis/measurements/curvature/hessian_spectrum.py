@@ -18,14 +18,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from vallis.core.errors import SettingsError
 from vallis.core.numbers import quantity, written
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Figure, Note, Outcome, Result, Source
+from vallis.measurements.curvature import _spectrum_ends as spectrum_ends
+from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
+from vallis.measurements.curvature._words import counted
 from vallis.numerics.concentrated import concentrated
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
@@ -33,6 +35,9 @@ from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Eigenpairs, Spectrum
 from vallis.numerics.surface import Precision, Surface, surface
 from vallis.numerics.trace import trace
+
+# A product in float32 leaves less than this of the largest eigenvalue in the value of another.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +94,11 @@ class HessianSpectrum:
     rise: float = 0.1
 
     def __post_init__(self) -> None:
-        counts = self.num_top, self.num_bottom, self.search, self.num_probes
-        if min(counts) < 0 or self.num_top + self.num_bottom < 1 or self.max_products < 1:
-            raise SettingsError(f"at least one eigenvalue and one product were required, {self} came: raise the counts")
-        if not (self.tolerance > 0 and self.rise > 0):
-            raise SettingsError(f"tolerance and rise above 0 were required, {self} came: raise them")
+        must_be_at_least(0, self, "num_top", "num_bottom", "search", "num_probes")
+        must_be_at_least(1, self, "max_products")
+        must_be_positive(self, "tolerance", "rise")
+        if self.num_top + self.num_bottom < 1:
+            raise SettingsError("at least one eigenvalue was required, num_top=0 and num_bottom=0 came: raise one")
 
     @classmethod
     def tiny(cls) -> HessianSpectrum:
@@ -115,52 +120,38 @@ class HessianSpectrum:
             max_products=self.max_products,
             search=self.search,
         )
-        beside = {}
+        beside, notes = {}, found.notes
         if self.num_probes:
-            beside["mean_eigenvalue"] = _mean(hessian, found, self.num_probes, f"{ground.unit}/weight^2", rng)
-        return self._result(ground, found, beside)
+            beside["mean_eigenvalue"], more = _mean(hessian, found, self.num_probes, f"{ground.unit}/weight^2", rng)
+            notes = (*notes, *more)
+        return self._result(ground, replace(found, notes=notes), beside)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
-        marks = []
-        for end, label in (("top", "largest"), ("bottom", "smallest")):
-            if f"eigenvalues_{end}" in result.values:
-                found, error = result.array(f"eigenvalues_{end}"), result.array(f"residuals_{end}")
-                marks.append(Mark(kind="scatter", x=found.coords["rank"], y=found.data, error=error.data, label=label))
-        unit = result.estimate("top_eigenvalue" if "top_eigenvalue" in result.values else "bottom_eigenvalue").unit
-        figure = Figure(
-            name="hessian_eigenvalues",
-            title="Extreme eigenvalues of the Hessian",
-            x=Axis(label="rank, from the outermost"),
-            y=Axis(label=f"eigenvalue ({unit})"),
-            marks=tuple(marks),
-            caption="Bars: the residual; an eigenvalue lies within it.",
-        )
-        return (figure,)
+        return (spectrum_ends.figure(result, name="hessian_eigenvalues", title="Extreme eigenvalues of the Hessian"),)
 
     def reading(self, result: Result) -> str:
-        said = []
-        if "top_eigenvalue" in result.values:
-            top = result.estimate("top_eigenvalue")
-            said.append(f"The sharpest direction has a curvature of {quantity(top)}{_against_the_mean(result)}")
-        if "sharpest_step_fraction" in result.values:
-            step, share = result.estimate("sharpest_step"), result.estimate("sharpest_step_fraction")
-            said.append(
-                f"along it, a step of {quantity(replace(step, unit='1'), 2)}, {quantity(share, 2)} of the norm of all "
-                f"weights, raises the quadratic model of the loss by {self.rise:g}"
-            )
-        if "bottom_eigenvalue" in result.values:
-            said.append(_of_the_bottom(result))
-        text = "; ".join(said) + "."
-        if any(note.code == "not_converged" for note in result.notes):
+        missed = any(note.code == "not_converged" for note in result.notes)
+        if _is_flat(result):
+            text = "All eigenvalues that were found are 0: the loss bends in no direction."
+        else:
+            said = []
+            if "top_eigenvalue" in result.values:
+                said.append(_of_the_top(result))
+            if "sharpest_step" in result.values:
+                said.append(_of_the_step(result, self.rise))
+            if "bottom_eigenvalue" in result.values:
+                said.append(_of_the_bottom(result, is_sure=not missed))
+            text = "; ".join(said) + "."
+        if missed:
             text += " Not all of these have converged: values from the inside of the spectrum may be missing."
         return text[:1].upper() + text[1:]
 
     def _result(self, ground: Surface, found: Spectrum, beside: Mapping[str, Estimate]) -> Result:
         unit = f"{ground.unit}/weight^2"
         values: dict[str, Estimate | Array] = {}
-        for end, pairs in (("top", found.largest), ("bottom", found.smallest)):
-            if len(pairs):
-                values |= _end(end, pairs, unit, found)
+        for end, pairs in spectrum_ends.ends(found).items():
+            values[f"{end}_eigenvalue"] = spectrum_ends.extreme(found, end, unit)
+            values |= spectrum_ends.tables(end, [pairs], unit)
         if len(found.largest) and found.largest.values[0] > 0:
             values |= self._step(ground, found.largest)
         size = ground.objective.num_parameters
@@ -176,7 +167,12 @@ class HessianSpectrum:
             method="share of the eigenvalues whose residual is within the tolerance",
         )
         values |= beside
-        return Result(values=values, notes=(*ground.notes, *found.notes, *self._troubles(found, num_wanted - good)))
+        bad = num_wanted - good
+        subject = (
+            f"After {counted(found.num_products, 'product')} {counted(bad, 'eigenvalue')} {'is' if bad == 1 else 'are'}"
+        )
+        troubles = spectrum_ends.not_converged(subject, [found], self.tolerance)
+        return Result(values=values, notes=(*ground.notes, *found.notes, *troubles))
 
     def _step(self, ground: Surface, top: Eigenpairs) -> dict[str, Estimate | Array]:
         """The root s of ``slope s + curvature s^2 / 2 = rise``, along the side on which the loss rises."""
@@ -194,47 +190,38 @@ class HessianSpectrum:
             )
         return values
 
-    def _troubles(self, found: Spectrum, num_bad: int) -> tuple[Note, ...]:
-        if found.converged:
-            return ()
-        why = "the most products that were allowed were spent"
-        if found.stop == "rounding":
-            why = 'rounding hides what is left (precision="float64" resolves more)'
-        text = (
-            f"After {found.num_products} products {num_bad} eigenvalues are not within the tolerance of "
-            f"{self.tolerance:g}, because {why}."
-        )
-        return (Note(code="not_converged", text=text),)
 
-
-def _end(end: str, pairs: Eigenpairs, unit: str, found: Spectrum) -> dict[str, Estimate | Array]:
-    ranks = {"rank": np.arange(1.0, len(pairs) + 1)}
-    way = "dense solver" if found.stop == "dense" else "thick-restart Lanczos"
-    first = Estimate(
-        value=float(pairs.values[0]),
-        stderr=float(pairs.residuals[0]),
-        unit=unit,
-        method=f"{way}; the error bar is the residual, which bounds the distance to an eigenvalue",
-    )
-    return {
-        f"{end}_eigenvalue": first,
-        f"eigenvalues_{end}": Array(data=pairs.values, dims=("rank",), unit=unit, coords=ranks),
-        f"residuals_{end}": Array(data=pairs.residuals, dims=("rank",), unit=unit, coords=ranks),
-    }
-
-
-def _mean(hessian: Operator, found: Spectrum, num_probes: int, unit: str, rng: Rng) -> Estimate:
-    """The trace over P. What the largest eigenvalues add is known already, so the probes see the rest alone."""
+def _mean(
+    hessian: Operator, found: Spectrum, num_probes: int, unit: str, rng: Rng
+) -> tuple[Estimate, tuple[Note, ...]]:
+    """The trace over P, with notes. What the largest eigenvalues add is known, so the probes see the rest alone."""
     # A handful of directions hold most of the trace: without taking them out, few probes would say little.
     known = found.largest if len(found.largest) else None
     estimate = trace(hessian, num_probes=num_probes, rng=rng.child("mean"), known=known)
-    return Estimate(
+    way = "exact"
+    if not estimate.exact:
+        way = "Hutchinson" if known is None else "Hutchinson on what the largest eigenvalues leave"
+    mean = Estimate(
         value=estimate.value / hessian.size,
         stderr=None if estimate.stderr is None else estimate.stderr / hessian.size,
         n=len(estimate.samples) or hessian.size,
         unit=unit,
-        method="trace over the number of parameters; Hutchinson on what the largest eigenvalues leave",
+        method=f"trace over the number of parameters; {way}",
     )
+    # Of the eigenvalues it is said already whether they have converged.
+    return mean, tuple(note for note in estimate.notes if note.code != "known_not_converged")
+
+
+def _is_flat(result: Result) -> bool:
+    tables = [value for key, value in result.values.items() if key.startswith("eigenvalues_")]
+    return all(isinstance(value, Array) and not value.data.any() for value in tables)
+
+
+def _of_the_top(result: Result) -> str:
+    top = result.estimate("top_eigenvalue")
+    if top.value <= 0:
+        return f"no direction was found in which the loss bends up (the largest eigenvalue is {quantity(top)})"
+    return f"the sharpest direction has a curvature of {quantity(top)}{_against_the_mean(result)}"
 
 
 def _against_the_mean(result: Result) -> str:
@@ -242,21 +229,34 @@ def _against_the_mean(result: Result) -> str:
     top, mean = result.estimate("top_eigenvalue"), result.values.get("mean_eigenvalue")
     if not isinstance(mean, Estimate) or mean.stderr is None or mean.value < 3 * mean.stderr or mean.value <= 0:
         return ""
-    return f", {written(top.value / mean.value, digits=2)} times the mean over all directions"
+    ratio = top.value / mean.value
+    # Where all directions are as sharp there is nothing to compare.
+    return f", {written(ratio, digits=2)} times the mean over all directions" if ratio > 1.05 else ""
+
+
+def _of_the_step(result: Result, rise: float) -> str:
+    step, share = quantity(replace(result.estimate("sharpest_step"), unit="1"), 2), ""
+    if "sharpest_step_fraction" in result.values:
+        fraction = result.estimate("sharpest_step_fraction")
+        times = "times " if fraction.value >= 1 else "of "
+        share = f", {quantity(fraction, 2)} {times}the norm of all weights,"
+    return f"along it, a step of {step}{share} raises the quadratic model of the loss by {rise:g}"
 
 
 def _length(objective: Objective) -> float:
     return math.sqrt(sum(float(torch.sum(value.double() ** 2)) for value in objective.origin))
 
 
-def _of_the_bottom(result: Result) -> str:
-    bottom = result.estimate("bottom_eigenvalue")
-    error = bottom.stderr or 0.0
-    if bottom.value >= -error:
-        return f"no direction bends down (the smallest eigenvalue is {quantity(replace(bottom, unit='1'), 2)})"
+def _of_the_bottom(result: Result, is_sure: bool) -> str:
+    bottom, top = result.estimate("bottom_eigenvalue"), result.values.get("top_eigenvalue")
+    # A value is v' H v of a direction v that was found: it bends down there, whatever the residual, save for rounding.
+    size = max(abs(bottom.value), abs(top.value) if isinstance(top, Estimate) else 0.0)
+    if bottom.value >= -min(bottom.stderr or 0.0, _ROUNDING * size):
+        found = "bends down" if is_sure and bottom.method.startswith("dense") else "was found to bend down"
+        return f"no direction {found} (the smallest eigenvalue is {quantity(replace(bottom, unit='1'), 2)})"
     said = f"the loss bends down in some direction, with {quantity(bottom)}"
-    if "top_eigenvalue" not in result.values or result.estimate("top_eigenvalue").value <= 0:
+    if not isinstance(top, Estimate) or top.value <= 0:
         return f"{said}, so this is no minimum"
-    share = -bottom.value / result.estimate("top_eigenvalue").value
+    share = -bottom.value / top.value
     nearly = ", though nearly one" if share < 0.05 else ""
-    return f"{said} ({share:.2g} of the sharpest), so this is no minimum{nearly}"
+    return f"{said} ({written(share, digits=2)} of the sharpest), so this is no minimum{nearly}"

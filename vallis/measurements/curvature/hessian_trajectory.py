@@ -18,14 +18,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vallis.core.errors import SettingsError
-from vallis.core.numbers import quantity
+from vallis.core.numbers import quantity, written
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, Figure, Note, Outcome, Result, Solution, Source
+from vallis.measurements.curvature import _spectrum_ends as spectrum_ends
+from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
+from vallis.measurements.curvature._words import listed
 from vallis.numerics.curvature import Hessian
-from vallis.numerics.spectra import Eigenpairs, Spectrum
+from vallis.numerics.means import Floats
+from vallis.numerics.spectra import Spectrum
 from vallis.numerics.surface import Precision, Surface, surface
 from vallis.numerics.tracking import track_eigenpairs
+
+_NAMED = 5  # steps that a note names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +73,11 @@ class HessianTrajectory:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        if min(self.num_top, self.num_bottom, self.search) < 0 or self.num_top + self.num_bottom < 1:
-            raise SettingsError(f"at least one eigenvalue was required, {self} came: raise the counts")
-        if not self.tolerance > 0 or self.max_products < 1:
-            raise SettingsError(f"a tolerance above 0 and a product were required, {self} came: raise them")
+        must_be_at_least(0, self, "num_top", "num_bottom", "search")
+        must_be_at_least(1, self, "max_products")
+        must_be_positive(self, "tolerance")
+        if self.num_top + self.num_bottom < 1:
+            raise SettingsError("at least one eigenvalue was required, num_top=0 and num_bottom=0 came: raise one")
 
     @classmethod
     def tiny(cls) -> HessianTrajectory:
@@ -102,92 +109,63 @@ class HessianTrajectory:
         return Result(values=_values(found, steps, f"{grounds[0].unit}/weight^2"), notes=notes)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
-        marks = []
-        for end, label in (("top", "largest"), ("bottom", "smallest")):
-            if f"eigenvalues_{end}" in result.values:
-                found, error = result.array(f"eigenvalues_{end}"), result.array(f"residuals_{end}")
-                for rank in range(found.data.shape[1]):
-                    name = label if rank == 0 else f"{label}, rank {rank + 1}"
-                    y, bar = found.data[:, rank], error.data[:, rank]
-                    marks.append(Mark(kind="line", x=found.coords["step"], y=y, error=bar, label=name))
-        any_end = "eigenvalues_top" if "eigenvalues_top" in result.values else "eigenvalues_bottom"
-        figure = Figure(
-            name="hessian_trajectory",
-            title="Eigenvalues of the Hessian along the training",
-            x=Axis(label="step of training"),
-            y=Axis(label=f"eigenvalue ({result.array(any_end).unit})"),
-            marks=tuple(marks),
-            caption="Bars: the residual; an eigenvalue lies within it.",
-        )
-        return (figure,)
+        title = "Eigenvalues of the Hessian along the training"
+        return (spectrum_ends.figure(result, name="hessian_trajectory", title=title),)
 
     def reading(self, result: Result) -> str:
-        if "last_top_eigenvalue" not in result.values:
-            last = result.estimate("last_bottom_eigenvalue")
-            return f"The smallest eigenvalue of the Hessian ends at {quantity(last)}."
-        first, last = result.estimate("first_top_eigenvalue"), result.estimate("last_top_eigenvalue")
-        found = result.array("eigenvalues_top")
-        steps, spent = found.coords["step"], result.estimate("products_per_moment").value
+        end, word = ("top", "largest") if "last_top_eigenvalue" in result.values else ("bottom", "smallest")
+        first, last = (result.estimate(f"{when}_{end}_eigenvalue") for when in ("first", "last"))
+        found, spent = result.array(f"eigenvalues_{end}"), result.estimate("products_per_moment").value
+        steps, subject = found.coords["step"], f"The {word} eigenvalue of the Hessian"
+        missed = " Not all eigenvalues have converged." if _has(result, "not_converged") else ""
+        after = f"{missed}{_where_it_ends(result)}"
         if len(steps) == 1:
-            return (
-                f"The largest eigenvalue of the Hessian is {quantity(first)} at step {steps[0]:,.0f}; one moment shows "
-                f"no change.{_where_it_ends(result)}"
-            )
-        text = f"The largest eigenvalue of the Hessian goes from {quantity(first)} to {quantity(last)}"
-        peak = int(found.data[:, 0].argmax())
+            return f"{subject} is {quantity(first)} at step {steps[0]:,.0f}; one moment shows no change.{after}"
+        text = f"{subject} goes from {quantity(first)} to {quantity(last)}"
+        if quantity(first) == quantity(last):
+            text = f"{subject} begins and ends at {quantity(first)}"
+        peak = int(found.data[:, 0].argmax() if end == "top" else found.data[:, 0].argmin())
         if 0 < peak < len(steps) - 1:
-            text += f", by way of {found.data[peak, 0]:.3g} at step {steps[peak]:,.0f}"
-        return f"{text}; a look took {spent:.3g} products on average.{_where_it_ends(result)}"
+            text += f", by way of {written(float(found.data[peak, 0]), digits=3)} at step {steps[peak]:,.0f}"
+        mean = f"{spent:.3g} {'product' if spent == 1 else 'products'}"
+        return f"{text}; a look took {mean} on average.{after}"
 
     def _nothing(self, first: Solution, rng: Rng) -> Outcome:
         diverged = surface(first, self.split, self.precision, self.max_examples, rng).not_finite()
         assert diverged is not None
         return diverged
 
-    def _troubles(self, found: list[Spectrum], steps: np.ndarray[Any, Any], num_moments: int) -> tuple[Note, ...]:
-        notes = []
-        bad = [f"{step:.0f}" for step, look in zip(steps, found, strict=True) if not look.converged]
-        if bad:
-            text = f"Not all eigenvalues are within the tolerance of {self.tolerance:g} at step {', '.join(bad)}."
-            notes.append(Note(code="not_converged", text=text))
+    def _troubles(self, found: list[Spectrum], steps: Floats, num_moments: int) -> tuple[Note, ...]:
+        bad = [f"{step:,.0f}" for step, look in zip(steps, found, strict=True) if not look.converged]
+        word = "step" if len(bad) == 1 else "steps"
+        subject = f"Some eigenvalues at {word} {listed(bad, _NAMED)} are" if bad else ""
+        notes = spectrum_ends.not_converged(subject, found, self.tolerance)
         if len(found) < num_moments:
             text = f"The loss is not finite from moment {len(found) + 1} of {num_moments} on: the path ends before it."
-            notes.append(Note(code="not_finite", text=text))
-        return tuple(notes)
+            notes += (Note(code="not_finite", text=text),)
+        return notes
+
+
+def _has(result: Result, code: str) -> bool:
+    return any(note.code == code for note in result.notes)
 
 
 def _where_it_ends(result: Result) -> str:
     """Said where the path goes on without a finite loss."""
-    if any(note.code == "not_finite" for note in result.notes):
+    if _has(result, "not_finite"):
         return " After that the loss is no finite number: the training has diverged."
     return ""
 
 
-def _values(found: list[Spectrum], steps: np.ndarray[Any, Any], unit: str) -> dict[str, Estimate | Array]:
+def _values(found: list[Spectrum], steps: Floats, unit: str) -> dict[str, Estimate | Array]:
     values: dict[str, Estimate | Array] = {}
-    for end, pairs in (("top", [look.largest for look in found]), ("bottom", [look.smallest for look in found])):
-        if len(pairs[0]):
-            values |= _end(end, pairs, steps, unit)
+    for end in spectrum_ends.ends(found[0]):
+        values |= spectrum_ends.tables(end, [spectrum_ends.ends(look)[end] for look in found], unit, steps)
+        for when, look in (("first", found[0]), ("last", found[-1])):
+            values[f"{when}_{end}_eigenvalue"] = spectrum_ends.extreme(look, end, unit)
     spent = np.array([float(look.num_products) for look in found])
     values["products"] = Array(data=spent, dims=("step",), unit="products", coords={"step": steps})
     values["products_per_moment"] = Estimate(
         value=float(spent.mean()), n=len(spent), unit="products", method="counted; another start may need others"
     )
-    return values
-
-
-def _end(end: str, pairs: list[Eigenpairs], steps: np.ndarray[Any, Any], unit: str) -> dict[str, Estimate | Array]:
-    count = min(len(one) for one in pairs)
-    coords = {"step": steps, "rank": np.arange(1.0, count + 1)}
-    data = np.stack([one.values[:count] for one in pairs])
-    residuals = np.stack([one.residuals[:count] for one in pairs])
-    method = "thick-restart Lanczos; the error bar is the residual, which bounds the distance to an eigenvalue"
-    values: dict[str, Estimate | Array] = {
-        f"eigenvalues_{end}": Array(data=data, dims=("step", "rank"), unit=unit, coords=coords),
-        f"residuals_{end}": Array(data=residuals, dims=("step", "rank"), unit=unit, coords=coords),
-    }
-    for when, place in (("first", 0), ("last", -1)):
-        values[f"{when}_{end}_eigenvalue"] = Estimate(
-            value=float(data[place, 0]), stderr=float(residuals[place, 0]), unit=unit, method=method
-        )
     return values

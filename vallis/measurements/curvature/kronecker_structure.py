@@ -22,11 +22,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vallis.core.errors import LossError, SettingsError
+from vallis.core.errors import LossError
 from vallis.core.numbers import written
 from vallis.core.rng import Rng
 from vallis.core.types import Axis, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.curvature._kronecker_structure_values import Asked, result_of, structure_of
+from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
+from vallis.measurements.curvature._words import counted, spoken_name
 from vallis.numerics.affine import affine_layers
 from vallis.numerics.kronecker import factors
 from vallis.numerics.surface import Precision, surface
@@ -83,10 +85,9 @@ class KroneckerStructure:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))  # a list, when it comes from JSON
-        if min(self.num_top, self.max_products, self.num_probes) < 1 or self.dense_size < 0:
-            raise SettingsError(f"at least one of each was required, {self} came: raise the counts")
-        if not self.tolerance > 0:
-            raise SettingsError(f"a tolerance above 0 was required, {self} came: raise it")
+        must_be_at_least(0, self, "dense_size")
+        must_be_at_least(1, self, "num_top", "max_products", "num_probes")
+        must_be_positive(self, "tolerance")
 
     @classmethod
     def tiny(cls) -> KroneckerStructure:
@@ -122,70 +123,64 @@ class KroneckerStructure:
         return result_of(found, f"{ground.unit}/weight^2", ground.notes)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
-        first = str(result.array("eigenvalues").coords["layer"][0])
-        ranks = result.array("eigenvalues").coords["rank"]
+        energies, ranks = result.array("rank_one_energies"), result.array("eigenvalues").coords["rank"]
+        told = np.isfinite(energies.data).any(1)
+        if not told.any():
+            return ()
+        names, place = energies.coords["layer"], int(told.argmax())
+        first = spoken_name(str(names[place]))
         spectra = [
-            Mark(kind="scatter", x=ranks, y=result.array(key).data[0], label=label)
+            Mark(kind="scatter", x=ranks, y=result.array(key).data[place], label=label)
             for key, label in (("eigenvalues", "Hessian"), ("kronecker_eigenvalues", "E[M] ⊗ E[x x']"))
         ]
         rank_one = [
             Mark(kind="line", x=ranks, y=row, label=str(name))
-            for name, row in zip(
-                result.array("rank_one_energies").coords["layer"], result.array("rank_one_energies").data, strict=True
-            )
-            if np.isfinite(row).any()
+            for name, row in zip(names[told], energies.data[told], strict=True)
         ]
         made = [
             Figure(
                 name="kronecker_spectra",
-                title=f"Eigenvalues of layer {first}, and of its Kronecker product",
+                title=f"Eigenvalues of {first}, and of its Kronecker product",
                 x=Axis(label="rank"),
-                y=Axis(label=f"eigenvalue [{result.array('eigenvalues').unit}]", scale="log"),
+                y=Axis(label=f"eigenvalue ({result.array('eigenvalues').unit})", scale="log"),
                 marks=tuple(spectra),
-            )
+            ),
+            Figure(
+                name="kronecker_rank_one",
+                title="How nearly eigenvectors, as matrices, have rank one",
+                x=Axis(label="rank of the eigenvalue"),
+                y=Axis(label="rank-one energy"),
+                marks=tuple(rank_one),
+            ),
         ]
-        if rank_one:
-            made.append(
-                Figure(
-                    name="kronecker_rank_one",
-                    title="How nearly eigenvectors, as matrices, have rank one",
-                    x=Axis(label="rank of the eigenvalue"),
-                    y=Axis(label="rank-one energy"),
-                    marks=tuple(rank_one),
-                )
-            )
-        made += [figure for figure in (self._shares(result, first, key) for key in _SHARES) if figure is not None]
-        return tuple(made)
+        return (*made, *(self._shares(result, place, first, key) for key in _SHARES))
 
     def reading(self, result: Result) -> str:
         energies, overlaps = result.array("rank_one_energies"), result.array("kronecker_overlaps").data
         told = energies.data[np.isfinite(energies.data)]
         if not len(told):
             return "No weight matrix has curvature that is more than rounding; biases are not looked at here."
-        inner = overlaps[np.isfinite(overlaps)]
+        inner, number = overlaps[np.isfinite(overlaps)], int(np.isfinite(energies.data).any(1).sum())
         return (
             f"The sharpest directions of the weight matrices have a median rank-one energy of "
-            f"{written(float(np.median(told)), digits=2)} over {len(energies.coords['layer'])} layers, and their "
+            f"{written(float(np.median(told)), digits=2)} over {counted(number, 'layer')}, and their "
             f"spans overlap by {written(float(np.median(inner)), digits=2)} with those of Kronecker products of a part "
             "of the outputs and a part of the inputs."
         )
 
-    def _shares(self, result: Result, first: str, key: str) -> Figure | None:
-        table, (what, axis) = result.array(key).data[0], _SHARES[key]
-        ranks = np.isfinite(table).any(1)
-        places = np.isfinite(table).any(0)
-        if not ranks.any():
-            return None
+    def _shares(self, result: Result, place: int, layer: str, key: str) -> Figure:
+        table, (what, axis) = result.array(key).data[place], _SHARES[key]
+        ranks, places = np.isfinite(table).any(1), np.isfinite(table).any(0)
         shown = table[ranks][:, places][:, : self.num_top]
         grid = (np.arange(1.0, shown.shape[1] + 1), np.arange(1.0, len(shown) + 1))
         return Figure(
             name=f"kronecker_{key}",
-            title=f"Eigenvectors of layer {first}, along those of {what}",
+            title=f"Eigenvectors of {layer}, along those of {what}",
             x=Axis(label=f"eigenvector of {what}"),
             y=Axis(label="eigenvector of the Hessian"),
             z=Axis(label="share of its squared length"),
             marks=(Mark(kind="heatmap", x=grid[0], y=grid[1], z=shown),),
-            caption=f"Of {axis}; largest eigenvalues first.",
+            caption=f"{what} is of {axis}; the largest eigenvalues come first.",
         )
 
 

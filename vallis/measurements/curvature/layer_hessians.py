@@ -21,12 +21,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vallis.core.catalog import unknown
-from vallis.core.errors import LossError, SettingsError
+from vallis.core.errors import LossError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Figure, Outcome, Result, Source
 from vallis.measurements.curvature._layer_hessians_shown import figures, reading
 from vallis.measurements.curvature._layer_hessians_values import Block, Found, Layer, result_of
+from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
 from vallis.numerics.affine import affine_layers, owners
 from vallis.numerics.blocks import layer_blocks
 from vallis.numerics.curvature import Hessian
@@ -100,14 +101,10 @@ class LayerHessians:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        if (
-            self.num_top < 1
-            or min(self.max_products, self.max_columns) < 1
-            or min(self.num_probes, self.max_width, self.search, self.num_bottom) < 0
-        ):
-            raise SettingsError(f"at least one eigenvalue and one product were required, {self} came: raise the counts")
-        if not self.tolerance > 0:
-            raise SettingsError(f"a tolerance above 0 was required, {self} came: raise it")
+        object.__setattr__(self, "layers", tuple(self.layers))  # a list, when it comes from JSON
+        must_be_at_least(0, self, "num_probes", "max_width", "search", "num_bottom")
+        must_be_at_least(1, self, "num_top", "max_products", "max_columns")
+        must_be_positive(self, "tolerance")
 
     @classmethod
     def tiny(cls) -> LayerHessians:

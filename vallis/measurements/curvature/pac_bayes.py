@@ -30,6 +30,8 @@ from vallis.core.numbers import written
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Outcome, Result, Solution, Source
 from vallis.measurements.curvature import _pac_bayes_ground as ground_of
+from vallis.measurements.curvature._settings import must_be_at_least
+from vallis.measurements.curvature._words import counted, listed
 from vallis.numerics.certificate import certify, errors_of_examples
 from vallis.numerics.means import Floats, ratio
 from vallis.numerics.posterior import Fitting, Posterior, fit, start
@@ -105,11 +107,7 @@ class PacBayes:
                 f"chances above 0 that add to less than 1 were required, failure={self.failure} and "
                 f"draws_failure={self.draws_failure} came: lower them"
             )
-        if self.num_draws < 1 or self.num_test_draws < 1:
-            raise SettingsError(
-                f"at least one draw was required, num_draws={self.num_draws} and num_test_draws={self.num_test_draws} "
-                "came: raise them"
-            )
+        must_be_at_least(1, self, "num_draws", "num_test_draws")
         self._fitting()
 
     @classmethod
@@ -154,13 +152,15 @@ class PacBayes:
                 known = [one.stderr or 0.0 for one in shown.values()]
                 errors = np.array(known) if any(known) else None
                 marks.append(Mark(kind="bar", x=list(shown), y=heights, error=errors, label=label))
+        guessing, majority = (_share(result.estimate(f"{key}_error").value) for key in ("guessing", "majority"))
         bars = Figure(
             name="pac_bayes",
             title="What is guaranteed, and what is seen",
             x=Axis(label="axes of the posterior", scale="category"),
             y=Axis(label="error of drawn networks"),
             marks=tuple(marks),
-            caption=f"Guessing errs on {written(result.estimate('guessing_error').value, digits=2)}.",
+            caption=f"To draw the answer among the classes errs on {guessing}, to answer always the most frequent one "
+            f"on {majority} of the training examples.",
         )
         lines = [(basis, result.array(f"objective_{basis}")) for basis in self.axes]
         walk = Figure(
@@ -179,22 +179,36 @@ class PacBayes:
         sure = max(0.0, 1 - len(self.axes) * (self.failure + self.draws_failure))
         unseen = ""
         if f"test_error_{basis}" in result.values:
-            unseen = f" (and on {_share(result.estimate(f'test_error_{basis}').value)} of the test examples)"
+            unseen = f" ({_share(result.estimate(f'test_error_{basis}').value)} of the test examples)"
         said = (
-            f"networks drawn around this one, along {basis} axes, err on {_share(seen)} of the training "
-            f"examples{unseen} and with probability {sure:.4g} on at most {_share(bound)} of new ones"
+            f"Networks drawn around this one, along {basis} axes, err on a share of {_share(seen)} of the training "
+            f"examples{unseen} and, with probability {sure:.4g}, on a share of at most {_share(bound)} of new ones"
         )
         if len(self.axes) > 1:
             others = [
                 f"{_share(result.estimate(f'bound_{one}').value)} along {one}" for one in self.axes if one != basis
             ]
-            said += f"; the bound is {ground_of.listed(others)} axes"
-        said += "."
+            said += f"; the bound is {listed(others)} axes"
+        return " ".join([f"{said}.", *self._doubts(result, bound)])
+
+    def _doubts(self, result: Result, bound: float) -> list[str]:
+        """Why the bound may say little, or nothing."""
+        guessing, majority = (result.estimate(f"{key}_error").value for key in ("guessing", "majority"))
+        often = f"to answer always the most frequent class errs on {_share(majority)} of the training examples"
+        doubts = []
         if result.estimate("vacuous").value:
-            said += f" That is vacuous: guessing errs on {_share(result.estimate('guessing_error').value)}."
+            doubts.append(
+                f"That is vacuous: to draw the answer among the classes, all alike, errs on {_share(guessing)}, and "
+                f"{often}."
+            )
+        elif bound >= majority:
+            doubts.append(f"That says little: {often}.")
         if not result.estimate("valid").value:
-            said += " It is not valid, because the data had a part in the prior, and is no guarantee."
-        return said[:1].upper() + said[1:]
+            doubts.append(
+                "It is no guarantee, because the network also computes with tensors that may come from the training "
+                "data."
+            )
+        return doubts
 
     def _fitting(self) -> Fitting:
         return Fitting(
@@ -231,7 +245,7 @@ class PacBayes:
         )
         m, draws = len(ground.objective.data), found.num_draws
         sure = f"{1 - self.failure - self.draws_failure:.4g}"
-        of_draws = f"share of wrong answers over {draws} drawn networks; another run finds another posterior"
+        of_draws = f"share of wrong answers over {counted(draws, 'drawn network')}; another run finds another posterior"
         return {
             f"bound_{basis}": Estimate(
                 value=found.bound, stderr=None, n=m, method=f"PAC-Bayes-kl, holds with probability {sure}"
@@ -250,7 +264,7 @@ class PacBayes:
 
     def _test_error(self, errors: Floats) -> Estimate:
         value, stderr, n = ratio(errors, np.ones(len(errors)))
-        method = f"mean over examples of the error of {self.num_test_draws} drawn networks"
+        method = f"mean over examples of the error of {counted(self.num_test_draws, 'drawn network')}"
         return Estimate(value=value, stderr=stderr, n=n, method=method)
 
 

@@ -24,10 +24,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from vallis.core.errors import LossError, SettingsError
+from vallis.core.errors import LossError
 from vallis.core.numbers import written
 from vallis.core.rng import Rng
 from vallis.core.types import Estimate, Figure, NotApplicable, Note, Outcome, Result, Source
+from vallis.measurements.curvature._settings import must_be_at_least
+from vallis.measurements.curvature._words import counted
 from vallis.numerics.axes import Axes, Block, kronecker_axes
 from vallis.numerics.kl_inverse import binary_divergence, kl_inverse
 from vallis.numerics.kronecker import factors
@@ -67,8 +69,7 @@ class PacBayesIdentities:
     max_size: int = 2048
 
     def __post_init__(self) -> None:
-        if self.max_size < 1:
-            raise SettingsError(f"a size of at least one weight was required, {self.max_size} came: raise it")
+        must_be_at_least(1, self, "max_size")
 
     @classmethod
     def tiny(cls) -> PacBayesIdentities:
@@ -85,15 +86,19 @@ class PacBayesIdentities:
         except LossError as error:
             text = f"The loss has no Kronecker factors: {str(error).partition(':')[0]}."
             return NotApplicable(note=Note(code="no_kronecker_form", text=text))
+        if not axes.blocks:
+            text = "No layer multiplies its inputs with a matrix of its own, so none has axes of its own."
+            return NotApplicable(note=Note(code="no_kronecker_form", text=text))
         small = [block for block in axes.blocks if block.size <= self.max_size]
         if not small:
-            text = f"No layer has axes of its own and at most max_size={self.max_size} weights."
+            least = min(block.size for block in axes.blocks)
+            text = f"No layer has at most max_size={self.max_size} weights; the smallest has {least:,}: raise max_size."
             return NotApplicable(note=Note(code="too_large", text=text))
         size = ground.objective.num_parameters
         values: dict[str, Estimate] = {
             "orthogonality_error": _exact(_orthogonality(axes, size, rng.child("turned")), "over all layers"),
             "divergence_error": _exact(
-                _divergence(small, rng.child("posterior")), f"over {len(small)} weights and biases"
+                _divergence(small, rng.child("posterior")), f"over {counted(len(small), 'parameter tensor')}"
             ),
             **_inverse(),
         }

@@ -31,11 +31,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from vallis.core.errors import SettingsError
 from vallis.core.numbers import quantity, written
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Note, Outcome, Result, Solution, Source
 from vallis.measurements.curvature import _sharpness_values as family
+from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
+from vallis.measurements.curvature._words import listed
 from vallis.numerics.ascent import mean_rise, worst_rise
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
@@ -107,14 +108,9 @@ class Sharpness:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("radius", "relative_radius", "max_steps", "num_directions", "num_probes", "tolerance"):
-            if not getattr(self, name) > 0:
-                raise SettingsError(f"{name} above 0 was required, {getattr(self, name)} came: raise it")
-        if self.num_starts < 0 or self.max_products < 1:
-            raise SettingsError(
-                f"no negative num_starts and at least one product were required, num_starts={self.num_starts}, "
-                f"max_products={self.max_products} came: raise them"
-            )
+        must_be_positive(self, "radius", "relative_radius", "tolerance")
+        must_be_at_least(0, self, "num_starts")
+        must_be_at_least(1, self, "max_steps", "num_directions", "num_probes", "max_products")
 
     @classmethod
     def tiny(cls) -> Sharpness:
@@ -129,7 +125,7 @@ class Sharpness:
         found = self._family(subject, ground, rng)
         values: dict[str, Estimate | Array] = {key: found.values[key] for key in _NAMES if key in found.values}
         twin = layer_rescaling(subject, rng.child("rescaling")) if self.rescaled else None
-        if twin is not None:
+        if twin is not None and _is_elsewhere(twin, subject):
             other = self._family(twin, surface(twin, self.split, self.precision, self.max_examples, rng), rng)
             values |= {f"rescaled_{key}": other.values[key] for key in _NAMES if key in other.values}
             found = replace(found, num_gradients=found.num_gradients + other.num_gradients)
@@ -163,15 +159,12 @@ class Sharpness:
         return (figure,)
 
     def reading(self, result: Result) -> str:
-        said = [
-            _of_rises(result, "", f"within a distance of {self.radius:g}"),
-            _of_rises(result, "relative_", f"within {self.relative_radius:g} in units of the weights' own sizes"),
-        ]
+        rises = [_of_rises(result, "", f"within a distance of {self.radius:g}")]
+        if not any(note.code == "zero_weights" for note in result.notes):
+            where = f"within {self.relative_radius:g} in units of the weights' own sizes"
+            rises.append(_of_rises(result, "relative_", where))
         top = result.estimate("top_eigenvalue")
-        predicted = written(max(0.0, top.value) * self.radius**2 / 2, digits=2)
-        text = "; ".join(
-            [*filter(None, said), f"the curvature of {quantity(top)} alone would make the former {predicted}"]
-        )
+        text = "; ".join([*filter(None, rises), _of_curvature(top, self.radius)])
         text = f"{text[:1].upper()}{text[1:]}. {_of_scale(result)}"
         if any(note.code == "not_converged" for note in result.notes):
             text += " Not everything has converged, and may be larger."
@@ -207,7 +200,11 @@ class Sharpness:
 
     def _rises(self, ground: Surface, top: torch.Tensor, rng: Rng) -> family.Found:
         found = family.Found(values={})
+        is_zero = not any(bool(value.any()) for value in ground.objective.origin)
         for relative, key, radius in ((False, "", self.radius), (True, "relative_", self.relative_radius)):
+            if relative and is_zero:
+                found += family.no_ball(ground.unit)
+                continue
             stream = rng.child("rises", key)
             highest = worst_rise(
                 ground.objective,
@@ -228,7 +225,8 @@ class Sharpness:
                 relative=relative,
             )
             found += family.worst(f"worst_{key}rise", highest, ground.unit, radius)
-            found += family.average(f"average_{key}rise", mean, ground.unit, radius)
+            is_double = ground.objective.dtype == torch.float64
+            found += family.average(f"average_{key}rise", mean, ground.unit, radius, is_double)
         return found
 
     def _flatness(self, solution: Solution, ground: Surface, rng: Rng) -> family.Found:
@@ -240,23 +238,39 @@ class Sharpness:
         return family.of_trace("relative_flatness", found, ground.unit, f"of {weight}")
 
 
+def _is_elsewhere(one: Solution, other: Solution) -> bool:
+    """Whether any weight differs: weights of zero stay where they are."""
+    return any(not torch.equal(value, other.params[name]) for name, value in one.params.items())
+
+
 def _of_rises(result: Result, key: str, where: str) -> str:
     worst, mean = (result.values.get(f"{kind}_{key}rise") for kind in ("worst", "average"))
     if not isinstance(worst, Estimate) or not isinstance(mean, Estimate):
         return ""
+    if worst.value == 0:
+        return f"{where} no place was found where the loss is higher"
     return f"{where} the loss rises by at least {quantity(worst)} at worst, and by {quantity(mean, 2)} on average"
+
+
+def _of_curvature(top: Estimate, radius: float) -> str:
+    """What the ascent would find were there no slope, and no curvature but the largest."""
+    if top.value <= 0:
+        return f"no direction was found in which the loss bends up (the largest eigenvalue is {quantity(top)})"
+    rise = written(top.value * radius**2 / 2, digits=2)
+    return f"the largest curvature of {quantity(top)} alone, without a slope, makes for a rise of {rise} at {radius:g}"
 
 
 def _of_scale(result: Result) -> str:
     """Which of the numbers can be compared between networks, shown on two that are one function."""
-    norms = [f"the {_NAMES[key]} of {quantity(result.estimate(key), 2)}" for key in _NORMS if key in result.values]
-    safe = " and ".join(["what is in units of the weights", *norms])
-    if "rescaled_top_eigenvalue" not in result.values:
-        return f"Rescaling the layers of a ReLU network changes these numbers, save {safe}."
+    safe = ["the relative rises" for key in ("worst_relative_rise",) if key in result.values]
+    safe += [f"the {_NAMES[key]} of {quantity(result.estimate(key), 2)}" for key in _NORMS if key in result.values]
     factors = []
     for key in ("top_eigenvalue", "worst_rise", "worst_relative_rise"):
         one, other = (result.values.get(f"{before}{key}") for before in ("", "rescaled_"))
         if isinstance(one, Estimate) and isinstance(other, Estimate) and one.value > 0:
             factors.append(f"the {_NAMES[key]} by {written(other.value / one.value, digits=3)}")
-    changed = f", multiplies {', '.join(factors)}" if factors else ""
-    return f"Rescaling the layers, which changes no output{changed}: only {safe} can be compared between networks."
+    if not factors:
+        save = f", save {listed(safe)}" if safe else ""
+        return f"Where layers can be rescaled without a change of any output (ReLU networks), that changes them{save}."
+    only = f": only {listed(safe)} can be compared between networks" if safe else ""
+    return f"Rescaling the layers, which changes no output, multiplies {listed(factors)}{only}."

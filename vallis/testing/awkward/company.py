@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch.nn.modules.dropout import _DropoutNd
 
+from vallis.core.answers import Told
 from vallis.core.errors import ModelError, SettingsError
 from vallis.core.own import owned
 from vallis.core.rng import Rng
@@ -133,8 +134,12 @@ class StackedDescent:
                 step=state.step,
                 loss=float(means[k]),
                 index=batches[k].index,
-                losses=losses[k],
-                correct=outputs[k].argmax(1) == batches[k].y,
+                answers=Told(
+                    losses=losses[k],
+                    correct=outputs[k].argmax(1) == batches[k].y,
+                    scores=outputs[k],
+                    targets=batches[k].y,
+                ),
                 done=state.done,
                 reason="max_steps" if state.done else "",
             )

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from vallis.core.answers import Told
 from vallis.core.errors import ModelError
 from vallis.core.functional import call
 from vallis.core.rng import Rng
@@ -96,8 +97,12 @@ class ReinforcedMessages:
             step=state.step,
             loss=float(loss.mean(outputs, batch.y)),
             index=batch.index,
-            losses=loss.per_example(outputs, batch.y)[0],
-            correct=(outputs > 0) == (batch.y > 0.5),
+            answers=Told(
+                losses=loss.per_example(outputs, batch.y)[0],
+                correct=(outputs > 0) == (batch.y > 0.5),
+                scores=outputs,
+                targets=batch.y,
+            ),
             done=bool(state.reason),
             reason=state.reason,
         )

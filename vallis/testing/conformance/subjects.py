@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from vallis.core import tree
+from vallis.core.answers import Told
 from vallis.core.data import Arrays
 from vallis.core.functional import call
 from vallis.core.protocols import Model, Problem
@@ -114,8 +115,7 @@ def watched() -> tuple[Solution, tuple[StepInfo, ...]]:
                 step=solution.step + 1,
                 loss=float(losses.mean()),
                 index=batch.index,
-                losses=losses,
-                correct=outputs.argmax(1) == batch.y,
+                answers=Told(losses=losses, correct=outputs.argmax(1) == batch.y, scores=outputs, targets=batch.y),
                 done=last,
                 reason="max_steps" if last else "",
             )

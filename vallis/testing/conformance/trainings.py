@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from vallis.core import tree
 from vallis.core.errors import UsageError
 from vallis.core.own import coordinates
-from vallis.core.protocols import Model, Problem, Training
+from vallis.core.protocols import Companionable, Model, Problem, Training
 from vallis.core.rng import Rng
 from vallis.core.spec import name_of
 from vallis.core.types import Net, Packed, Solution, StepInfo, Task
@@ -72,11 +72,15 @@ def steps_tell_what_they_saw(part: Any) -> None:
         known = torch.cat([batch.index for task in tasks for split in task.splits.values() for batch in split])
         for info in _followed(part, state, 3):
             if info.index is None:
-                require(info.losses is None and info.correct is None, "losses must go with an index")
+                require(info.answers is None, "answers must go with an index")
                 continue
             require(bool(torch.isin(info.index, known).all()), "an index must be one of the problem's")
             for value in (info.losses, info.correct):
                 require(value is None or value.shape == info.index.shape, "there must be one value an example")
+            scores = None if info.answers is None else info.answers.scores
+            if scores is not None:
+                require(len(scores) == len(info.index), "there must be one row of scores an example")
+                require(not scores.requires_grad, "scores must be without a graph")
             require(info.correct is None or info.correct.dtype == torch.bool, "correct must be bool")
 
 
@@ -120,6 +124,32 @@ def resumes_bit_for_bit(part: Any) -> None:
             require(same, f"{where} must leave what was packed as it is")
 
 
+def company_changes_nothing(part: Any) -> None:
+    """Where several can step as one computation, each says and finds what it would have alone."""
+    training: Any = part
+    if not isinstance(part, Companionable):
+        return
+    for net, tasks in _suiting(part):
+        streams = [_RNG.child("company", number) for number in range(3)]
+        alone, beside = (
+            [training.init(net, *coordinates(net.module), tasks, rng) for rng in streams] for _ in range(2)
+        )
+        if part.company(beside[0]) is None:
+            continue
+        require(len({part.company(state) for state in beside}) == 1, "states of one net must be of one company")
+        company = part.together([(part, state) for state in beside])
+        said: list[list[Any]] = [[] for _ in streams]
+        while steps := company.step():
+            for place, info in steps:
+                said[place] += _said([info])
+        for place, state in enumerate(alone):
+            require(
+                _said(_followed(part, state)) == said[place], f"{name_of(part)} must say in company what it says alone"
+            )
+            same = _bits(training.solution(state)) == _bits(training.solution(beside[place]))
+            require(same, f"{name_of(part)} must find in company what it finds alone")
+
+
 def is_quick_enough(part: Any) -> None:
     """The tiny settings train in under a second on each toy."""
     for net, tasks in _suiting(part):
@@ -140,6 +170,7 @@ CHECKS: Mapping[str, Check] = {
         same_seed_same_bits,
         solutions_are_kept,
         resumes_bit_for_bit,
+        company_changes_nothing,
         is_quick_enough,
     )
 }

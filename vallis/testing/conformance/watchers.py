@@ -105,4 +105,5 @@ def _differ(one: Outcome, other: Outcome) -> bool:
 
 
 def _seen(info: StepInfo) -> str:
-    return tree.fingerprint([info.index, info.losses, info.correct])
+    told = info.answers
+    return tree.fingerprint([info.index, told and [told.losses, told.correct, told.scores, told.targets]])

@@ -1,0 +1,170 @@
+"""Interpolation against numpy's pinv and solve, scikit-learn's kernel ridge, and a case by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.kernel_ridge import KernelRidge
+
+from tests.numerics.solutions import random
+from vallis.core.errors import DataError, UsageError
+from vallis.core.rng import Rng
+from vallis.numerics import kernel_interpolation
+from vallis.numerics.kernel_functions import Gaussian, Linear, median_gamma
+from vallis.numerics.kernel_interpolation import interpolate, interpolate_from
+
+
+def digits(n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    held = load_digits()
+    order = np.random.default_rng(0).permutation(len(held.target))
+    x, y = torch.tensor(held.data[order] / 16), torch.tensor(held.target[order])
+    return x[:n], y[:n], x[n:], y[n:]
+
+
+def test_two_points_by_hand() -> None:
+    """K = [[1, k], [k, 1]] with k = e^-1; for y = (1, 0): alpha = (1, -k) / (1 - k^2), |f|^2 = 1 / (1 - k^2)."""
+    k = math.exp(-1)
+    found = interpolate(Gaussian(gamma=1.0), torch.tensor([[0.0], [1.0]]), torch.tensor([[1.0], [0.0]]))
+    assert found.coefficients[:, 0].tolist() == pytest.approx([1 / (1 - k**2), -k / (1 - k**2)])
+    assert found.norm == pytest.approx((1 / (1 - k**2)) ** 0.5)
+    assert found(torch.tensor([[0.0], [1.0]]))[:, 0].tolist() == pytest.approx([1.0, 0.0], abs=1e-15)
+    assert found.condition == pytest.approx((1 + k) ** 2 / (1 - k**2), rel=1e-5)
+    assert (found.jitter, found.num_copies) == (0.0, 0)
+
+
+def test_the_condition_number_of_three_points_by_hand() -> None:
+    """The first column of K is the largest: its entries lie below the diagonal, of which only the mirror is kept."""
+    points = torch.tensor([[0.0], [1.0], [-1.0]])
+    found = interpolate(Gaussian(gamma=1.0), points, torch.ones(3, 1))
+    gram = Gaussian(gamma=1.0).block(points.double(), points.double()).numpy()
+    assert np.abs(gram).sum(0).argmax() == 0
+    assert found.condition == pytest.approx(np.linalg.cond(gram, 1), rel=1e-5)
+
+
+def test_a_linear_kernel_gives_the_least_norm_solution() -> None:
+    x, y = random(12, 30).double(), random(12, 4, seed=1).double()
+    found = interpolate(Linear(), x, y)
+    weights = np.linalg.pinv(x.numpy()) @ y.numpy()
+    np.testing.assert_allclose((found.centres.T @ found.coefficients).numpy(), weights, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.norms.numpy(), np.linalg.norm(weights, axis=0), rtol=1e-10)
+    assert found.norm == pytest.approx(np.linalg.norm(weights))
+    new = random(5, 30, seed=3).double()
+    np.testing.assert_allclose(found(new).numpy(), new.numpy() @ weights, rtol=1e-9, atol=1e-12)
+
+
+def test_against_kernel_ridge_on_digits() -> None:
+    x, y, new, _ = digits(600)
+    targets = torch.eye(10, dtype=torch.float64)[y]
+    found = interpolate(Gaussian(gamma=0.2), x, targets)
+    ridge = KernelRidge(kernel="rbf", gamma=0.2, alpha=1e-13).fit(x.numpy(), targets.numpy())
+    np.testing.assert_allclose(found(new).numpy(), ridge.predict(new.numpy()), atol=1e-7)
+    gram = Gaussian(gamma=0.2).block(x, x).numpy()
+    np.testing.assert_allclose(
+        found.norms.numpy() ** 2, np.einsum("ic,ic->c", targets.numpy(), np.linalg.solve(gram, targets.numpy()))
+    )
+    exact = np.linalg.cond(gram, 1)
+    assert exact / 3 < found.condition < exact * 1.001
+    assert found.residual == pytest.approx(
+        float(np.abs(gram @ found.coefficients.numpy() - targets.numpy()).max()), abs=1e-11
+    )
+
+
+def test_digits_are_interpolated_and_learned_and_noise_has_the_larger_norm() -> None:
+    """B8: no train error, a test error below 5 %, and a larger norm for random labels."""
+    x, y, new, true = digits(1000)
+    noise = torch.randint(10, y.shape, generator=torch.Generator().manual_seed(0))
+    both = torch.cat([torch.eye(10)[y], torch.eye(10)[noise]], 1)
+    found = interpolate(Gaussian(gamma=median_gamma(x, Rng(0))), x, both)
+    fitted, unseen = found(x), found(new)
+    assert fitted[:, :10].argmax(1).equal(y) and fitted[:, 10:].argmax(1).equal(noise)
+    assert float((unseen[:, :10].argmax(1) != true).double().mean()) < 0.05
+    assert 0.8 < float((unseen[:, 10:].argmax(1) != true).double().mean()) < 0.98
+    assert found.norms[10:].norm() > 2 * found.norms[:10].norm()
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y, new, _ = digits(100)
+    targets = torch.eye(10)[y]
+    whole = interpolate(Gaussian(gamma=0.2), x, targets)
+    monkeypatch.setattr(kernel_interpolation, "ROWS", 7)
+    parts = interpolate(Gaussian(gamma=0.2), x, targets)
+    torch.testing.assert_close(parts(new), whole(new), rtol=0, atol=1e-9)
+    assert parts.condition == pytest.approx(whole.condition, rel=1e-5)
+    assert parts.norm == pytest.approx(whole.norm, rel=1e-9)
+
+
+@pytest.mark.parametrize("rows", [3, 1024])
+def test_jitter_is_added_where_it_must_be_and_said(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far too wide a Gaussian: K is all but constant, of numerical rank far below 60."""
+    monkeypatch.setattr(kernel_interpolation, "ROWS", rows)
+    monkeypatch.setattr(kernel_interpolation, "JITTERS", (0.0, 1e-17, 1e-8))  # the second changes nothing
+    x, y = random(60, 2).double(), random(60, 1, seed=1).double()
+    found = interpolate(Gaussian(gamma=1e-3), x, y)
+    assert found.jitter == 1e-8
+    gram = Gaussian(gamma=1e-3).block(x, x)
+    exact = torch.linalg.solve(gram + found.jitter * torch.eye(60), y)
+    residual = float((gram @ found.coefficients - y).abs().max())
+    assert found.residual == pytest.approx(residual, rel=1e-4)
+    assert residual == pytest.approx(float((gram @ exact - y).abs().max()), rel=1e-4)
+    assert found.residual > 1e-6
+    assert found.norm**2 == pytest.approx(float((y * exact).sum()), rel=1e-4)
+
+
+def test_no_jitter_is_below_what_rounding_makes_of_the_matrix() -> None:
+    x, y = random(60, 2).double(), random(60, 1, seed=1).double()
+    assert interpolate(Gaussian(gamma=1e-3), x, y).jitter in kernel_interpolation.JITTERS[1:]
+
+
+def test_a_singular_matrix_beyond_rounding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_interpolation, "JITTERS", (0.0,))
+    with pytest.raises(UsageError, match="full rank"):
+        interpolate(Linear(), random(40, 3), random(40, 1))
+
+
+def test_copies_count_once() -> None:
+    x, y = random(10, 3), random(10, 2, seed=1)
+    once = interpolate(Gaussian(gamma=0.5), x, y)
+    twice = interpolate(Gaussian(gamma=0.5), torch.cat([x, x[:4]]), torch.cat([y, y[:4]]))
+    assert (twice.num_copies, twice.jitter) == (4, 0.0)
+    assert twice.norm == once.norm
+    with pytest.raises(DataError, match="same input with different targets"):
+        interpolate(Gaussian(gamma=0.5), torch.cat([x, x[:4]]), torch.cat([y, y[1:5]]))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 15), st.integers(0, 1000))
+def test_no_other_function_through_the_examples_has_a_smaller_norm(n: int, seed: int) -> None:
+    x, y = random(n, 3, seed=seed).double(), random(n, 1, seed=seed + 1).double()
+    kernel = Gaussian(gamma=2.0)
+    least = interpolate(kernel, x, y)
+    other = interpolate_from(kernel, x + 0.5 * random(n, 3, seed=seed + 2), x, y)
+    assert other.norm >= least.norm * (1 - 1e-6)
+    assert float((other(x) - y).abs().max()) <= 1e-9 * (1 + other.condition)
+
+
+def test_other_centres_by_hand() -> None:
+    """One example at 0, one centre at 1: alpha = y / k(0, 1), and the norm is |alpha|."""
+    found = interpolate_from(Gaussian(gamma=1.0), torch.ones(1, 1), torch.zeros(1, 1), torch.full((1, 1), 2.0))
+    assert found.norm == pytest.approx(2 * math.e)
+    assert found(torch.zeros(1, 1)).item() == pytest.approx(2.0)
+    assert found(torch.ones(1, 1)).item() == pytest.approx(2 * math.e)
+    with pytest.raises(UsageError, match="dependent"):
+        interpolate_from(Gaussian(gamma=1.0), torch.zeros(2, 1), torch.tensor([[0.0], [1.0]]), torch.ones(2, 1))
+    with pytest.raises(DataError, match="a centre for each of 2"):
+        interpolate_from(Gaussian(gamma=1.0), torch.zeros(1, 1), torch.tensor([[0.0], [1.0]]), torch.ones(2, 1))
+
+
+def test_what_cannot_be_solved_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match="row of targets"):
+        interpolate(Linear(), random(3, 2), random(3))
+    with pytest.raises(DataError, match="finite"):
+        interpolate(Linear(), torch.full((3, 2), math.inf), random(3, 1))
+    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: 8 * 9 - 1)
+    with pytest.raises(DataError, match="Gram matrix of 3 examples"):
+        interpolate(Linear(), random(3, 4), random(3, 1))

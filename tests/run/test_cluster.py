@@ -1,0 +1,360 @@
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from tests.run.toy import Broken, Count, Descent, Distance, Norm, Quiet, Way, job
+from vallis.core.errors import UsageError, VallisError
+from vallis.core.rng import Rng
+from vallis.core.types import Estimate, Failed, Outcome, Result, Solution
+from vallis.run import cluster, scheduler
+from vallis.run.board import Board
+from vallis.run.execute import execute
+from vallis.run.store import Store
+from vallis.run.work import Unit
+
+ROOT = Path(__file__).resolve().parents[2]
+# Importing torch takes a worker about 400 MiB.
+SHARE = 1200 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suicide(Quiet):
+    """Kills the process that measures, as often as `times`."""
+
+    folder: str
+    times: int = 1000
+
+    def measure(self, subject: Solution, rng: Rng) -> Outcome:
+        died = len(list(Path(self.folder).iterdir()))
+        if died < self.times:
+            (Path(self.folder) / str(died)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Result(values={"deaths": Estimate(value=died)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glutton(Quiet):
+    """Takes memory until somebody ends it, or `most` bytes."""
+
+    most: int = 3 * SHARE
+
+    def measure(self, subject: Solution, rng: Rng) -> Outcome:
+        held = []
+        for _ in range(self.most // 2**26):
+            held.append(np.ones(2**23))
+            time.sleep(0.05)
+        return Result(values={"taken": Estimate(value=len(held))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starving(Quiet):
+    """Finds no memory, as often as `times`."""
+
+    folder: str
+    times: int
+
+    def measure(self, subject: Solution, rng: Rng) -> Outcome:
+        tries = len(list(Path(self.folder).iterdir()))
+        (Path(self.folder) / str(tries)).touch()
+        if tries < self.times:
+            raise MemoryError("none is left")
+        return Result(values={"tries": Estimate(value=tries)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product(Quiet):
+    """A product of numpy's, whose last bits depend on how many threads share its sums."""
+
+    def measure(self, subject: Solution, rng: Rng) -> Outcome:
+        matrix = np.random.default_rng(0).standard_normal((300, 300))
+        digest = hashlib.sha256((matrix @ matrix.T).tobytes()).hexdigest()
+        return Result(values={"bits": Estimate(value=int(digest[:8], 16))})
+
+
+JOBS = [
+    job(measurements=(Norm(), Way(), Count(), Product()), snapshots=(0, 2)),
+    job(measurements=(Norm(), Distance()), seed=1, partner=job()),
+    job(measurements=(Norm(), Broken()), seed=2),
+    job(training=Descent(fail_at=1)),
+]
+
+
+def files(folder: Path) -> Mapping[str, bytes]:
+    held = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    held.pop("identity", None)  # what a store is told from others by
+    return held
+
+
+def counter(tmp_path: Path, name: str) -> str:
+    folder = tmp_path / name
+    folder.mkdir()
+    return str(folder)
+
+
+def children(pid: int) -> set[int]:
+    """The processes below a process, from the kernel's own list."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    below = {int(word) for word in found.stdout.split()} - {pid}
+    return below.union(*(children(child) for child in below))
+
+
+def spawned(pid: int) -> set[int]:
+    """Those below a process that do work, unlike the one that tracks what they share."""
+    found = set()
+    for child in children(pid):
+        with contextlib.suppress(OSError):  # it was `ps`
+            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
+                found.add(child)
+    return found
+
+
+def alive(pids: set[int]) -> set[int]:
+    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
+
+
+def wait_for(true: Callable[[], object], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def count(folder: Path) -> int:
+    return len(list(folder.glob("*"))) if folder.is_dir() else 0
+
+
+def test_two_workers_make_the_same_bits_as_one(tmp_path: Path) -> None:
+    with threadpool_limits(2, user_api="blas"):  # as many as this process would use, unlike its workers
+        found = [execute(JOBS, Store(tmp_path / str(workers)), workers=workers) for workers in (1, 2)]
+    assert repr(found[0].rows) == repr(found[1].rows)
+    assert [type(row.outcome) for row in found[0].rows].count(Failed) == 2
+    assert files(tmp_path / "1") == files(tmp_path / "2")
+
+
+def test_what_dies_or_starves_is_begun_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "memory_share", lambda workers: SHARE)
+    kinds = {
+        0: Suicide(folder=counter(tmp_path, "dies once"), times=1),
+        1: Suicide(folder=counter(tmp_path, "dies"), times=1000),
+        2: Starving(folder=counter(tmp_path, "starves once"), times=1),
+        3: Starving(folder=counter(tmp_path, "starves"), times=1000),
+        4: Glutton(),
+        5: Norm(),
+    }
+    jobs = [job(seed=seed, measurements=(kind,)) for seed, kind in kinds.items()]
+    found = {row.seed: row.outcome for row in execute(jobs, Store(tmp_path / "store"), workers=2).rows}
+    for seed, tries in ((0, 1), (2, 1)):
+        outcome = found[seed]
+        assert isinstance(outcome, Result)
+        assert next(iter(outcome.values.values())).value == tries  # type: ignore[union-attr]
+    assert isinstance(found[5], Result)
+    died, starved, fat = (found[seed] for seed in (1, 3, 4))
+    assert isinstance(died, Failed) and isinstance(starved, Failed) and isinstance(fat, Failed)
+    assert (died.error, starved.error, fat.error) == ("WorkerDied", "MemoryError", "WorkerDied")
+    assert "died 2 times: it was killed by signal 9" in died.message
+    assert starved.message == "none is left"
+    assert "GiB of memory, and may use 95% of 1.17 GiB; use fewer workers" in fat.message
+    assert [count(tmp_path / name) for name in ("dies once", "dies", "starves once", "starves")] == [1, 2, 2, 2]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+def test_our_own_workers_are_heard_by_nobody_and_leave_nothing() -> None:
+    import psutil
+
+    environment = dict(os.environ)
+    with scheduler.own(1, 1) as place:
+        mine = {os.getpid(), *children(os.getpid())}
+        listening = [c.laddr for c in psutil.net_connections("tcp") if c.pid in mine and c.status == "LISTEN"]
+        assert len(listening) >= 3 and {address.ip for address in listening} == {"127.0.0.1"}
+        assert 8787 not in {address.port for address in listening}, "the port on which people look for a dashboard"
+        assert place.num_workers() == 1
+        workers = spawned(os.getpid())
+        assert workers
+    wait_for(lambda: not alive(workers), 10)
+    assert dict(os.environ) == environment
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_without_dask_it_is_said_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"pip install 'vallis\[cluster\]'"):
+        execute([job()], Store(tmp_path), workers=2)
+
+
+def test_workers_of_both_kinds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="leave one out"):
+        execute([job()], Store(tmp_path), workers=2, scheduler="tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere", "ftp://127.0.0.1:1"])
+def test_where_no_scheduler_answers_is_one_sentence_within_seconds(tmp_path: Path, address: str) -> None:
+    before = time.monotonic()
+    with pytest.raises(UsageError, match=f"none answers at {address} within"):
+        execute([job()], Store(tmp_path), scheduler=address)
+    assert time.monotonic() - before < 20
+
+
+def test_a_store_that_a_worker_does_not_see_is_refused(tmp_path: Path) -> None:
+    here = Store(tmp_path / "here")
+    order = cluster._order(here, scheduler.Workplace(None, "", False), 1, 1.0)
+    elsewhere = cluster._Order(str(tmp_path / "elsewhere"), order.identity, 1, 1.0)
+    with pytest.raises(UsageError, match=r"does not see .*elsewhere: give --store"):
+        cluster._perform(Unit(name="0"), elsewhere)
+    assert cluster._order(here, scheduler.Workplace(None, "", False), 1, 1.0) == order
+
+
+def test_workers_of_ours_that_never_come_back_are_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_RETURN_SECONDS", 0.1)
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(scheduler.Workplace, "num_workers", lambda self: 0)
+    place, board, told = scheduler.Workplace(None, "", True), Board([Unit(name="0")]), []
+    with pytest.raises(VallisError, match="all died and none came back"):
+        list(cluster.clustered(board, Store(tmp_path), place, 1, 1.0, lambda text, _: told.append(text)))
+    assert set(told) == {"waiting for a worker"}
+
+
+SCRIPT = """
+import sys
+from tests.run.toy import Descent, Norm, job
+from vallis.run.execute import execute
+from vallis.run.store import Store
+
+if __name__ == "__main__":
+    jobs = [job(), *(job(seed=s, training=Descent(max_steps=4000, seconds=0.01)) for s in range(2))]
+    execute(jobs, Store(sys.argv[1]), workers=2, every=0.0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGKILL])
+def test_workers_die_with_their_parent(tmp_path: Path, word: signal.Signals) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, str(script), str(tmp_path / "store")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        # The short training is done, and both workers are in the middle of the long ones.
+        objects, partial = tmp_path / "store" / "objects", tmp_path / "store" / "partial"
+        wait_for(lambda: process.poll() is not None or (count(objects) >= 2 and count(partial) >= 2))
+        assert process.poll() is None
+        workers = spawned(process.pid)
+        assert len(workers) == 2
+        if word is signal.SIGINT:
+            os.killpg(process.pid, word)  # as the terminal does it: to parent and workers alike
+        else:
+            process.kill()
+        _, said = process.communicate(timeout=30)
+        wait_for(lambda: not alive(workers), 10)
+        if word is signal.SIGINT:
+            assert "stopped: 1 of 6 pieces of work are finished" in said.strip().splitlines()[-1]
+            assert said.count("Traceback") <= 2, "only the parent speaks"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def others(tmp_path: Path, num_workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A scheduler of somebody else, its address, and its processes: itself and its workers."""
+    where = tmp_path / "scheduler.json"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(where)]
+    head = ["scheduler", *common, "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    worker = ["worker", *common, "--nthreads", "2", "--local-directory", str(tmp_path), "--death-timeout", "60"]
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for words in [head, *[worker] * num_workers]:
+            command = [sys.executable, "-m", "dask", *words]
+            with (tmp_path / f"log{len(processes)}").open("wb") as log:
+                folder = tmp_path / f"folder{len(processes)}"
+                folder.mkdir()
+                processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder))
+            wait_for(where.exists)
+        address = json.loads(where.read_text())["address"]
+        yield address, processes
+    finally:
+        for process in reversed(processes):
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+def test_a_scheduler_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two workers, one of which is killed during the run; afterwards, both are as they were."""
+    monkeypatch.chdir(tmp_path)  # workers stand in other folders, and the store is a relative path
+    long = [job(seed=s, training=Descent(max_steps=200, seconds=0.01)) for s in range(2)]
+    jobs = [*long, *JOBS]
+    alone = execute(jobs, Store("alone"), every=0.0)
+    with others(tmp_path, 2) as (address, processes):
+        killed: list[int] = []
+
+        def kill() -> None:
+            wait_for(lambda: count(tmp_path / "shared" / "partial") >= 2)
+            (victim,) = spawned(processes[1].pid)
+            os.kill(victim, signal.SIGKILL)
+            killed.append(victim)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        done = execute(jobs, Store("shared"), scheduler=address, every=0.0)
+        killer.join()
+        assert len(killed) == 1
+        assert repr(done.rows) == repr(alone.rows)
+        assert files(tmp_path / "alone") == files(tmp_path / "shared")
+        assert [process.poll() for process in processes] == [None] * 3, "they are not ours to end"
+        captured = capfd.readouterr()
+        assert (captured.out, captured.err) == ("", "")
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    with others(tmp_path, 1) as (address, processes):
+
+        def kill() -> None:
+            wait_for(lambda: count(tmp_path / "store" / "partial") >= 1)
+            processes[0].kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        before = time.monotonic()
+        with pytest.raises(VallisError, match="is gone: what was finished is kept") as error:
+            execute([job(training=Descent(max_steps=6000, seconds=0.01))], store, scheduler=address, every=0.0)
+        killer.join()
+        assert not isinstance(error.value, UsageError)
+        assert time.monotonic() - before < 60
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_JOIN_SECONDS", 0.5)
+    with (
+        others(tmp_path, 0) as (address, _),
+        pytest.raises(UsageError, match=f"start some with `dask worker {address}"),
+    ):
+        execute([job()], Store(tmp_path / "store"), scheduler=address)

@@ -1,0 +1,1 @@
+"""What was learned by heart, and how each example was learned."""

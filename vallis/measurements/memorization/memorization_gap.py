@@ -1,0 +1,283 @@
+"""How well a network fits the noisy labels of its training set, beside the clean ones.
+
+Definition: an example is noisy where its training label differs from the true one (a split "true_labels" holds the
+    examples of the training split, in its order, with the labels that they had). The accuracy gap is the accuracy on
+    clean examples minus that on noisy ones, both by the given label, and the loss gap is the mean loss on noisy ones
+    minus that on clean ones: a network that learned every label by heart has none, one that resists the noise has a
+    large one. The accuracy on noisy examples is the share that was memorised. Losses are cross-entropies, whatever was
+    trained on.
+Unit: 1 for accuracies and probabilities, nats for losses.
+Source: Arpit et al. (2017); Zhang et al. (2017), section 2.1 (the corruption).
+Cost: one pass forward over the training examples, a third of a gradient each.
+Says little when: there are few noisy examples (see n), or their labels are wrong in a way that can be learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from vallis.core.errors import SettingsError
+from vallis.core.numbers import quantity
+from vallis.core.objective import Objective
+from vallis.core.progress import track
+from vallis.core.rng import Rng
+from vallis.core.types import (
+    Array,
+    Axis,
+    Estimate,
+    Figure,
+    Mark,
+    NotApplicable,
+    Note,
+    Outcome,
+    Result,
+    Solution,
+    Source,
+)
+from vallis.measurements.memorization._noisy_labels import noisy, true_targets
+from vallis.numerics.means import Floats, ratio
+from vallis.numerics.presentations import presentations
+from vallis.numerics.proportions import Proportion, difference, share
+from vallis.numerics.scores import ignored_target
+from vallis.numerics.surface import surface
+
+_WILSON = "share of {}; Wilson's interval at 95 %, the error bar is its half width at 68 %"
+_Values = dict[str, Estimate | Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorizationGap:
+    """Accuracy and loss on noisy and on clean training examples.
+
+    Attributes:
+        num_bins: of the histograms of the probability that the given label has.
+    """
+
+    version: ClassVar[int] = 1
+    takes: ClassVar[str] = "solution"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {"full": {}}
+    sources: ClassVar[tuple[Source, ...]] = (
+        Source(
+            title="A closer look at memorization in deep networks",
+            authors="D. Arpit, S. Jastrzebski, N. Ballas, D. Krueger, E. Bengio, M. S. Kanwal, T. Maharaj, A. Fischer, "
+            "A. Courville, Y. Bengio, S. Lacoste-Julien",
+            year=2017,
+            url="https://arxiv.org/abs/1706.05394",
+        ),
+        Source(
+            title="Understanding deep learning requires rethinking generalization",
+            authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
+            year=2017,
+            url="https://arxiv.org/abs/1611.03530",
+        ),
+    )
+
+    num_bins: int = 20
+
+    def __post_init__(self) -> None:
+        if self.num_bins < 1:
+            raise SettingsError(f"at least one bin was required, num_bins={self.num_bins} came: raise it")
+
+    @classmethod
+    def tiny(cls) -> MemorizationGap:
+        """The cheapest settings, for tests."""
+        return cls(num_bins=5)
+
+    def measure(self, subject: Any, rng: Rng) -> Outcome:
+        solution: Solution = subject
+        true = true_targets(solution.task)
+        if isinstance(true, Note):
+            return NotApplicable(note=true)
+        if solution.task.loss.kind not in ("categorical", "binary"):
+            text = "Nothing here is classified by the scores of classes, so there are no labels to be noisy."
+            return NotApplicable(note=Note(code="not_classification", text=text))
+        sides = _sides(surface(solution, "train").objective, true)
+        if sides is None:
+            text = "The outputs are no scores of classes that fit the labels, so no answer is right or wrong."
+            return NotApplicable(note=Note(code="not_classification", text=text))
+        if not sides["noisy"].size:
+            text = "No training label differs from the true one, so there is nothing noisy to memorise."
+            return NotApplicable(note=Note(code="no_noisy_labels", text=text))
+        return Result(values=self._values(sides), notes=_notes(sides))
+
+    def _values(self, sides: Mapping[str, _Side]) -> _Values:
+        wrong, clean = sides["noisy"], sides["clean"]
+        values: _Values = {
+            **_share("noisy_fraction", share(wrong.size, wrong.size + clean.size), "the training examples")
+        }
+        accuracies = {name: share(int(side.right.sum()), side.size) for name, side in sides.items() if side.size}
+        for name, found in accuracies.items():
+            values |= _share(f"{name}_accuracy", found, f"the {name} examples, by the given label")
+            values |= sides[name].means(name, self.num_bins)
+        truth, given = int(wrong.right_by_truth.sum()), int(wrong.right.sum())
+        values |= _share("noisy_true_accuracy", share(truth, wrong.size), "the noisy examples, by the true label")
+        neither = share(wrong.size - truth - given, wrong.size)
+        values |= _share("noisy_neither_fraction", neither, "the noisy examples that get a third label")
+        if clean.size:
+            gap = difference(accuracies["clean"], accuracies["noisy"])
+            method = "clean minus noisy accuracy; Newcombe's interval at 95 %, the error bar is from those of both"
+            values |= _share("accuracy_gap", gap, method, in_full=True)
+            losses = [value for value in (values["noisy_loss"], values["clean_loss"]) if isinstance(value, Estimate)]
+            values["loss_gap"] = _difference(*losses)
+        return values
+
+    def figures(self, result: Result) -> tuple[Figure, ...]:
+        return (_bars(result), _histograms(result))
+
+    def reading(self, result: Result) -> str:
+        found, low_high = result.estimate("noisy_accuracy"), result.array("noisy_accuracy_interval").data
+        number, true = result.estimate("noisy_fraction"), result.estimate("noisy_true_accuracy")
+        low, high = low_high
+        said = f"A share of {quantity(number)} of the {number.n:,} training labels is not the true one. "
+        said += (
+            f"Of these {found.n:,} noisy labels {quantity(found)} are memorised (between {low:.3g} and {high:.3g}), "
+        )
+        said += f"while {quantity(true)} of their inputs still get the true label"
+        if "accuracy_gap" not in result.values:
+            return f"{said}."
+        gap, (low, high) = result.estimate("accuracy_gap"), result.array("accuracy_gap_interval").data
+        said += f". Of the clean labels {quantity(result.estimate('clean_accuracy'))} are fitted"
+        if low <= 0 <= high:
+            return f"{said}: noisy and clean labels are fitted alike, as far as {found.n:,} examples tell."
+        more = "less" if gap.value > 0 else "more"
+        return f"{said}: noisy labels are fitted {more} often, by {quantity(gap)}."
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Side:
+    """The noisy or the clean examples ``(n,)``: what the network says of their given and of their true label."""
+
+    right: Floats
+    losses: Floats
+    probabilities: Floats
+    right_by_truth: Floats
+    losses_by_truth: Floats
+    probabilities_by_truth: Floats
+
+    @property
+    def size(self) -> int:
+        return len(self.right)
+
+    def means(self, name: str, num_bins: int) -> _Values:
+        method = f"mean over the {name} examples; the error bar is over their choice"
+        values: _Values = {
+            f"{name}_loss": _mean(self.losses, "nats", method),
+            f"{name}_probability": _mean(self.probabilities, "1", f"{method}; of the given label"),
+        }
+        if name == "noisy":
+            values["noisy_true_loss"] = _mean(self.losses_by_truth, "nats", f"{method}; by the true label")
+            values["noisy_true_probability"] = _mean(self.probabilities_by_truth, "1", f"{method}; of the true label")
+        finite = self.probabilities[np.isfinite(self.probabilities)]
+        counts, edges = np.histogram(finite, bins=num_bins, range=(0, 1))
+        coords = {"probability": (edges[1:] + edges[:-1]) / 2}
+        values[f"{name}_histogram"] = Array(data=counts / self.size, dims=("probability",), coords=coords)
+        return values
+
+
+def _sides(objective: Objective, true: torch.Tensor) -> dict[str, _Side] | None:
+    """The noisy and the clean examples; None where outputs are no scores of the labels."""
+    loss, found = objective.loss, []
+    kind, ignored = loss.kind, ignored_target(loss)
+    known, order = torch.cat([batch.index.cpu() for batch in objective.data]).sort()
+    with torch.no_grad():
+        for term in track(objective.terms(), "labels"):
+            y, scores = term.batch.y, loss.scores(term.outputs(objective.origin))
+            # By identity: batches in which nothing counts are passed over.
+            truth = true[order[torch.searchsorted(known, term.batch.index.cpu())]].to(y.device)
+            if scores is None or not _fit(scores, y, kind):
+                return None
+            how = ("binary" if kind == "binary" else "categorical", -100 if ignored is None else ignored)
+            parts = [presentations(scores, targets, *how) for targets in (y, truth)]  # type: ignore[arg-type]
+            chosen = parts[0].counted & parts[1].counted
+            columns = [value for part in parts for value in (part.correct, part.losses, part.probabilities)]
+            rows = torch.stack([column.double() for column in [*columns, noisy(y, truth, loss).to(chosen.device)]])
+            found.append(rows[:, chosen].cpu().numpy())
+    whole = np.concatenate(found, axis=1)
+    names = _Side.__dataclass_fields__
+    marks = {"noisy": whole[-1] > 0, "clean": whole[-1] == 0}
+    return {side: _Side(**dict(zip(names, whole[:-1, mark], strict=True))) for side, mark in marks.items()}
+
+
+def _fit(scores: torch.Tensor, y: torch.Tensor, kind: str) -> bool:
+    if not scores.is_floating_point():
+        return False
+    if kind == "binary":
+        return scores.numel() == y.numel() and len(scores) == len(y)
+    shares = y.is_floating_point() and y.shape == scores.shape
+    classes = not y.is_floating_point() and y.shape == scores.shape[:1] + scores.shape[2:]
+    return scores.ndim > 1 and scores.shape[1] > 1 and (shares or classes)
+
+
+def _share(name: str, found: Proportion, what: str, in_full: bool = False) -> _Values:
+    method = what if in_full else _WILSON.format(what)
+    ends = Array(data=np.array([found.low, found.high]), dims=("bound",), coords={"bound": np.array([0.025, 0.975])})
+    value = Estimate(value=found.value, stderr=found.stderr, n=found.n, method=method)
+    return {name: value, f"{name}_interval": ends}
+
+
+def _mean(values: Floats, unit: str, method: str) -> Estimate:
+    value, stderr, n = ratio(values, np.ones_like(values))
+    return Estimate(value=value, stderr=stderr, n=n, unit=unit, method=method)
+
+
+def _difference(wrong: Estimate, clean: Estimate) -> Estimate:
+    stderr = None if wrong.stderr is None or clean.stderr is None else float(np.hypot(wrong.stderr, clean.stderr))
+    n = min(wrong.n, clean.n)
+    return Estimate(value=wrong.value - clean.value, stderr=stderr, n=n, unit="nats", method="noisy minus clean loss")
+
+
+def _notes(sides: Mapping[str, _Side]) -> tuple[Note, ...]:
+    notes = []
+    if not sides["clean"].size:
+        text = "All labels are noisy, so there are no clean ones to compare with."
+        notes.append(Note(code="all_noisy", text=text))
+    if not all(np.isfinite(side.losses).all() and np.isfinite(side.losses_by_truth).all() for side in sides.values()):
+        text = "Some losses are not finite: the training has diverged, or an answer was infinitely wrong."
+        notes.append(Note(code="not_finite", text=text))
+    return tuple(notes)
+
+
+def _bars(result: Result) -> Figure:
+    names = {
+        "clean_accuracy": "clean: given label",
+        "noisy_accuracy": "noisy: given label",
+        "noisy_true_accuracy": "noisy: true label",
+        "noisy_neither_fraction": "noisy: another label",
+    }
+    held = {words: result.estimate(key) for key, words in names.items() if key in result.values}
+    mark = Mark(
+        kind="bar",
+        x=list(held),
+        y=np.array([found.value for found in held.values()]),
+        error=np.array([found.stderr or 0.0 for found in held.values()]),
+    )
+    return Figure(
+        name="noisy_and_clean_answers",
+        title="What the network answers on noisy and clean examples",
+        x=Axis(label="training examples: label that is answered", scale="category"),
+        y=Axis(label="share of the examples"),
+        marks=(mark,),
+        caption="Error bars: half of Wilson's interval at 68 %.",
+    )
+
+
+def _histograms(result: Result) -> Figure:
+    marks = []
+    for name in ("noisy", "clean"):
+        if f"{name}_histogram" in result.values:
+            found = result.array(f"{name}_histogram")
+            marks.append(Mark(kind="line", x=found.coords["probability"], y=found.data, label=name))
+    return Figure(
+        name="probability_of_the_given_label",
+        title="How sure the network is of the given label",
+        x=Axis(label="probability of the given label"),
+        y=Axis(label="share of the examples"),
+        marks=tuple(marks),
+    )

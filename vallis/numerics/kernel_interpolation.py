@@ -1,0 +1,211 @@
+"""The function of least norm through all examples: one solve with the Gram matrix of a kernel.
+
+Among all functions ``f`` of a kernel's space with ``f(x_i) = y_i`` the one of least norm is ``f(x) = sum_i alpha_i k(x,
+x_i)`` with ``K alpha = y`` and ``|f|^2 = alpha' K alpha = y' K^-1 y``. Gradient descent from 0 finds the same one.
+
+Source: Zhang et al. (2017), section 5.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import blas, lapack
+
+from vallis.core.errors import DataError, UsageError
+from vallis.numerics.condition import condition_number
+from vallis.numerics.duplicates import distinct
+from vallis.numerics.kernel_functions import ROWS, Kernel
+from vallis.numerics.memory import spare_bytes
+
+Matrix = NDArray[np.float64]
+# Shares of the mean of the diagonal that are added to it in turn, where rounding has left K without a Cholesky factor.
+JITTERS = (0.0, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Interpolant:
+    """A function through all of its examples.
+
+    Attributes:
+        kernel: k.
+        centres: ``(M, d)`` the different inputs, float64.
+        coefficients: alpha ``(M, C)``.
+        norms: ``(C,)`` the norm of each output, ``sqrt(y' K^-1 y)``, with the jitter in K.
+        residual: the largest ``|f(x_i) - y_i|``, jitter and rounding included.
+        jitter: what was added to the diagonal of K; 0 where nothing had to be.
+        condition: an estimate of the condition number of what was solved in the 1-norm (LAPACK's pocon).
+        num_copies: how many examples were left out because they are copies of others, with the same targets.
+    """
+
+    kernel: Kernel
+    centres: torch.Tensor
+    coefficients: torch.Tensor
+    norms: torch.Tensor
+    residual: float
+    jitter: float
+    condition: float
+    num_copies: int
+
+    @property
+    def norm(self) -> float:
+        """The norm of all outputs together, ``sqrt(trace Y' K^-1 Y)``."""
+        return float(self.norms.norm())
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """``(N, C)`` the values at ``(N, ...)``, a block of rows at a time."""
+        rows = x.reshape(len(x), -1).split(ROWS)
+        return torch.cat([self.kernel.block(some.double(), self.centres) @ self.coefficients for some in rows])
+
+
+def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor) -> Interpolant:
+    """The function of least norm through the examples.
+
+    Copies of an input with one target count once, which changes nothing. The Gram matrix, 8 N^2 bytes, is held once and
+    is factorised in place.
+
+    Args:
+        kernel: k.
+        x: ``(N, ...)`` inputs.
+        y: ``(N, C)`` targets.
+
+    Raises:
+        DataError: the shapes do not fit, numbers are not finite, copies have different targets, or the Gram matrix does
+            not fit into the free memory.
+        UsageError: K has no Cholesky factor even with the largest of `JITTERS` on its diagonal.
+    """
+    points, targets, num_copies = _checked(x, y)
+    gram, diagonal = _gram(kernel, points)
+    jitter = _factorise(gram, diagonal)
+    halfway, _ = lapack.dtrtrs(gram, targets.numpy(), lower=1)
+    alpha, _ = lapack.dtrtrs(gram, halfway, lower=1, trans=1)
+    residual = _times(gram, diagonal, alpha) - targets.numpy()
+    reciprocal = _reciprocal_condition(gram, diagonal + jitter)
+    return Interpolant(
+        kernel=kernel,
+        centres=points,
+        coefficients=torch.from_numpy(np.ascontiguousarray(alpha)),
+        norms=torch.from_numpy(np.linalg.norm(halfway, axis=0)),  # y' K^-1 y = |L^-1 y|^2, never below 0
+        residual=float(np.abs(residual).max()),
+        jitter=jitter,
+        condition=condition_number(reciprocal),
+        num_copies=num_copies,
+    )
+
+
+def interpolate_from(kernel: Kernel, centres: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> Interpolant:
+    """A function through the examples that is not of least norm: a sum of kernels around centres of other places.
+
+    Args:
+        kernel: k.
+        centres: ``(N, ...)``, one for each example.
+        x: ``(N, ...)`` inputs.
+        y: ``(N, C)`` targets.
+
+    Raises:
+        DataError: the shapes do not fit, or numbers are not finite.
+        UsageError: the kernels around these centres are linearly dependent on the examples.
+    """
+    points, targets, _ = _checked(x, y)
+    around = centres.reshape(len(centres), -1).double()
+    if around.shape != points.shape:
+        raise DataError(
+            f"a centre for each of {len(points)} different examples was required, {tuple(around.shape)} came: "
+            f"give {tuple(points.shape)}"
+        )
+    cross = _rows(kernel, points, around)
+    factor, pivots, singular = lapack.dgetrf(cross)
+    if singular:
+        raise UsageError("centres that tell the examples apart were required, dependent ones came: draw others")
+    alpha, _ = lapack.dgetrs(factor, pivots, targets.numpy())
+    reciprocal, _ = lapack.dgecon(factor, float(np.abs(cross).sum(0).max()))
+    between = _rows(kernel, around, around)
+    return Interpolant(
+        kernel=kernel,
+        centres=around,
+        coefficients=torch.from_numpy(np.ascontiguousarray(alpha)),
+        norms=torch.from_numpy((alpha * (between @ alpha)).sum(0)).clamp(min=0).sqrt(),
+        residual=float(np.abs(cross @ alpha - targets.numpy()).max()),
+        jitter=0.0,
+        condition=condition_number(reciprocal),
+        num_copies=0,
+    )
+
+
+def _checked(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+    if len(x) == 0 or y.ndim != 2 or len(x) != len(y):
+        raise DataError(
+            f"N >= 1 inputs with targets (N, C) were required, {tuple(x.shape)} and {tuple(y.shape)} came: give a row "
+            "of targets for each input"
+        )
+    points, targets = x.detach().cpu().reshape(len(x), -1).double(), y.detach().cpu().double()
+    if not (bool(points.isfinite().all()) and bool(targets.isfinite().all())):
+        raise DataError("finite inputs and targets were required, NaN or infinity came: mend them")
+    kept = distinct(points, targets)
+    if len(kept) < len(points):
+        return points[kept], targets[kept], len(points) - len(kept)
+    return points, targets, 0
+
+
+def _gram(kernel: Kernel, points: torch.Tensor) -> tuple[Matrix, Matrix]:
+    """K in the order of LAPACK, and a copy of its diagonal."""
+    n = len(points)
+    if 8 * n**2 > spare_bytes(points.device):
+        raise DataError(
+            f"{8 * n**2 / 2**30:.1f} GiB of free memory were required for the Gram matrix of {n} examples, there are "
+            f"{spare_bytes(points.device) / 2**30:.1f}: take fewer examples"
+        )
+    gram = _rows(kernel, points, points).T  # K is its own transpose: a view in LAPACK's order
+    return gram, gram.diagonal().copy()
+
+
+def _rows(kernel: Kernel, one: torch.Tensor, other: torch.Tensor) -> Matrix:
+    values = np.empty((len(one), len(other)))
+    for first in range(0, len(one), ROWS):
+        values[first : first + ROWS] = kernel.block(one[first : first + ROWS], other).numpy()
+    return values
+
+
+def _factorise(gram: Matrix, diagonal: Matrix) -> float:
+    """Puts the Cholesky factor into the lower triangle, in place, and returns the jitter that it took.
+
+    Raises:
+        UsageError: none is enough.
+    """
+    places = np.diag_indices(len(gram))
+    for share in JITTERS:
+        jitter = share * float(diagonal.mean())
+        gram[places] = diagonal + jitter
+        _, failed = lapack.dpotrf(gram, lower=1, clean=0, overwrite_a=1)  # in place: it is in LAPACK's order
+        if not failed:
+            return jitter
+        # The upper triangle was left as it was: the lower one is its mirror.
+        for first in range(0, len(gram), ROWS):
+            last = min(first + ROWS, len(gram))
+            gram[last:, first:last] = gram[first:last, last:].T
+            block = np.triu(gram[first:last, first:last], 1)
+            gram[first:last, first:last] = block + block.T
+    raise UsageError(
+        f"a Gram matrix of full rank was required, with {JITTERS[-1]:g} of its mean diagonal added it still has no "
+        "Cholesky factor: take a smaller bandwidth, other features, or fewer examples"
+    )
+
+
+def _times(gram: Matrix, diagonal: Matrix, alpha: Matrix) -> Matrix:
+    """``K alpha`` from the upper triangle, which the factor has left, and the diagonal as it was."""
+    product: Matrix = blas.dsymm(1.0, gram, alpha, lower=0)
+    return product + (diagonal - gram.diagonal())[:, None] * alpha
+
+
+def _reciprocal_condition(gram: Matrix, diagonal: Matrix) -> float:
+    """One over the condition number, from the factor below the diagonal and K above it."""
+    sums = np.abs(diagonal)
+    for first in range(0, len(gram), ROWS):
+        above = np.abs(np.triu(gram[first : first + ROWS], first + 1))
+        sums = sums + above.sum(0)
+        sums[first : first + ROWS] += above.sum(1)
+    reciprocal, _ = lapack.dpocon(gram, float(sums.max()), uplo="L")
+    return float(reciprocal)

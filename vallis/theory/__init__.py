@@ -1,0 +1,1 @@
+"""Curves and bounds that need no trained network."""
