@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.numerics.programs import NETS, REFUSED, Lucky
-from vallis.numerics.program import NoProgram, Program
+from tests.numerics.programs import NETS
 from vallis.numerics.program_kernels import Weights
+from vallis.numerics.program_tracing import traced
 
 
 def weights_of(module: torch.nn.Module, trained: frozenset[str], seed: int = 5) -> Weights:
@@ -26,7 +26,7 @@ def test_three_steps_have_the_bits_of_autograd(name: str, dtype: torch.dtype) ->
     module = copy.deepcopy(plain)
     x, y = torch.randn(shape, dtype=dtype), torch.randint(0, 10, shape[:1])
     names = frozenset(name for name, _ in module.named_parameters())
-    program = Program.of(module, names)
+    program = traced(module, names)
     for _ in range(3):
         torch.manual_seed(5)
         plain.zero_grad()
@@ -59,7 +59,7 @@ def test_frozen_parameters_get_no_slope(frozen: str) -> None:
     expected = copy.deepcopy(module)
     dict(expected.named_parameters())[frozen].requires_grad_(False)
     F.cross_entropy(expected(x), y).backward()
-    program, weights = Program.of(module, names), weights_of(module, names)
+    program, weights = traced(module, names), weights_of(module, names)
     with torch.no_grad():
         outputs, tape = program.forward(weights, x)
         leaf = outputs.detach().requires_grad_()
@@ -69,32 +69,3 @@ def test_frozen_parameters_get_no_slope(frozen: str) -> None:
     for key, parameter in expected.named_parameters():
         assert (parameter.grad is None) == (key == frozen)
         assert parameter.grad is None or torch.equal(weights.slopes[key], parameter.grad)
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_straight_line_is_refused_with_a_reason(name: str) -> None:
-    make, reason = REFUSED[name]
-    module = make().train()
-    with pytest.raises(NoProgram, match=reason):
-        Program.of(module, frozenset(key for key, _ in module.named_parameters()))
-
-
-def test_tracing_touches_neither_the_module_nor_the_generators() -> None:
-    module = Lucky()
-    before, state = torch.get_rng_state(), copy.deepcopy(module.state_dict())
-    with pytest.raises(NoProgram):
-        Program.of(module, frozenset(key for key, _ in module.named_parameters()))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
-
-
-def test_the_signature_tells_architectures_apart() -> None:
-    def signature(*parts: torch.nn.Module, trained: frozenset[str] | None = None) -> str:
-        module = torch.nn.Sequential(*parts).train()
-        return Program.of(module, trained or frozenset(key for key, _ in module.named_parameters())).signature
-
-    one = signature(torch.nn.Linear(4, 4), torch.nn.ReLU())
-    assert one == signature(torch.nn.Linear(4, 4), torch.nn.ReLU())
-    assert one != signature(torch.nn.Linear(4, 5), torch.nn.ReLU())
-    assert one != signature(torch.nn.Linear(4, 4), torch.nn.Tanh())
-    assert one != signature(torch.nn.Linear(4, 4), torch.nn.ReLU(), trained=frozenset({"0.bias"}))

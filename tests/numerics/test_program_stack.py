@@ -5,8 +5,8 @@ import torch
 
 from tests.numerics.programs import NETS
 from tests.numerics.test_program import weights_of
-from vallis.numerics.program import Program
 from vallis.numerics.program_stack import Members, Stacked, aligned, backward, forward
+from vallis.numerics.program_tracing import traced
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -19,7 +19,7 @@ def test_each_member_has_the_bits_of_a_run_alone(name: str) -> None:
         twin.load_state_dict(module.state_dict())
     names = frozenset(key for key, _ in modules[0].named_parameters())
     inputs, slopes = [torch.randn(shape) for _ in modules], [torch.randn(shape[0], 10) for _ in modules]
-    program = Program.of(modules[0], names)
+    program = traced(modules[0], names)
     alone = [weights_of(module, names, seed) for seed, module in enumerate(modules)]
     company = Members(tuple(weights_of(twin, names, seed) for seed, twin in enumerate(twins)))
     with torch.no_grad():

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
+from tests.run.processes import ROOT, alive, count, others, spawned, wait_for
 from tests.run.toy import Broken, Count, Descent, Distance, Norm, Quiet, Way, job
 from vallis.core.errors import UsageError, VallisError
 from vallis.core.rng import Rng
@@ -27,7 +26,6 @@ from vallis.run.execute import execute
 from vallis.run.store import Store
 from vallis.run.work import Unit
 
-ROOT = Path(__file__).resolve().parents[2]
 # Importing torch takes a worker about 400 MiB.
 SHARE = 1200 * 2**20
 
@@ -106,38 +104,6 @@ def counter(tmp_path: Path, name: str) -> str:
     return str(folder)
 
 
-def children(pid: int) -> set[int]:
-    """The processes below a process, from the kernel's own list."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    below = {int(word) for word in found.stdout.split()} - {pid}
-    return below.union(*(children(child) for child in below))
-
-
-def spawned(pid: int) -> set[int]:
-    """Those below a process that do work, unlike the one that tracks what they share."""
-    found = set()
-    for child in children(pid):
-        with contextlib.suppress(OSError):  # it was `ps`
-            if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text():
-                found.add(child)
-    return found
-
-
-def alive(pids: set[int]) -> set[int]:
-    return {pid for pid in pids if Path(f"/proc/{pid}").exists()}
-
-
-def wait_for(true: Callable[[], object], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def count(folder: Path) -> int:
-    return len(list(folder.glob("*"))) if folder.is_dir() else 0
-
-
 def test_two_workers_make_the_same_bits_as_one(tmp_path: Path) -> None:
     with threadpool_limits(2, user_api="blas"):  # as many as this process would use, unlike its workers
         found = [execute(JOBS, Store(tmp_path / str(workers)), workers=workers) for workers in (1, 2)]
@@ -170,43 +136,6 @@ def test_what_dies_or_starves_is_begun_again_once(tmp_path: Path, monkeypatch: p
     assert starved.message == "none is left"
     assert "GiB of memory, and may use 95% of 1.17 GiB; use fewer workers" in fat.message
     assert [count(tmp_path / name) for name in ("dies once", "dies", "starves once", "starves")] == [1, 2, 2, 2]
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
-def test_our_own_workers_are_heard_by_nobody_and_leave_nothing() -> None:
-    import psutil
-
-    environment = dict(os.environ)
-    with scheduler.own(1, 1) as place:
-        mine = {os.getpid(), *children(os.getpid())}
-        listening = [c.laddr for c in psutil.net_connections("tcp") if c.pid in mine and c.status == "LISTEN"]
-        assert len(listening) >= 3 and {address.ip for address in listening} == {"127.0.0.1"}
-        assert 8787 not in {address.port for address in listening}, "the port on which people look for a dashboard"
-        assert place.num_workers() == 1
-        workers = spawned(os.getpid())
-        assert workers
-    wait_for(lambda: not alive(workers), 10)
-    assert dict(os.environ) == environment
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-
-
-def test_without_dask_it_is_said_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UsageError, match=r"pip install 'vallis\[cluster\]'"):
-        execute([job()], Store(tmp_path), workers=2)
-
-
-def test_workers_of_both_kinds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="leave one out"):
-        execute([job()], Store(tmp_path), workers=2, scheduler="tcp://127.0.0.1:1")
-
-
-@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere", "ftp://127.0.0.1:1"])
-def test_where_no_scheduler_answers_is_one_sentence_within_seconds(tmp_path: Path, address: str) -> None:
-    before = time.monotonic()
-    with pytest.raises(UsageError, match=f"none answers at {address} within"):
-        execute([job()], Store(tmp_path), scheduler=address)
-    assert time.monotonic() - before < 20
 
 
 def test_a_store_that_a_worker_does_not_see_is_refused(tmp_path: Path) -> None:
@@ -272,35 +201,6 @@ def test_workers_die_with_their_parent(tmp_path: Path, word: signal.Signals) -> 
         process.wait()
 
 
-@contextlib.contextmanager
-def others(tmp_path: Path, num_workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A scheduler of somebody else, its address, and its processes: itself and its workers."""
-    where = tmp_path / "scheduler.json"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    common = ["--host", "127.0.0.1", "--no-dashboard", "--scheduler-file", str(where)]
-    head = ["scheduler", *common, "--port", "0", "--dashboard-address", "127.0.0.1:0"]
-    worker = ["worker", *common, "--nthreads", "2", "--local-directory", str(tmp_path), "--death-timeout", "60"]
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        for words in [head, *[worker] * num_workers]:
-            command = [sys.executable, "-m", "dask", *words]
-            with (tmp_path / f"log{len(processes)}").open("wb") as log:
-                folder = tmp_path / f"folder{len(processes)}"
-                folder.mkdir()
-                processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder))
-            wait_for(where.exists)
-        address = json.loads(where.read_text())["address"]
-        yield address, processes
-    finally:
-        for process in reversed(processes):
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
 def test_a_scheduler_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -348,13 +248,3 @@ def test_a_scheduler_that_goes_away_is_one_sentence(tmp_path: Path) -> None:
         killer.join()
         assert not isinstance(error.value, UsageError)
         assert time.monotonic() - before < 60
-
-
-@pytest.mark.slow
-def test_a_scheduler_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "_JOIN_SECONDS", 0.5)
-    with (
-        others(tmp_path, 0) as (address, _),
-        pytest.raises(UsageError, match=f"start some with `dask worker {address}"),
-    ):
-        execute([job()], Store(tmp_path / "store"), scheduler=address)

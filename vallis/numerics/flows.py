@@ -57,8 +57,8 @@ class Flow:
         inputs: ``(N, S, n)``, a copy.
         outputs: z as it stands in the graph, in the module's own shape.
         module: which was called.
-        before: how many rows of an example come before the next example's turn, over and over: 1 where all of an
-            example follow each other, and S where time comes first.
+        before: how often all examples take their turns, one after the other: once where the rows of an example follow
+            each other, and S times where time comes first.
     """
 
     inputs: torch.Tensor
@@ -87,6 +87,21 @@ def run(term: Term, layers: Sequence[Affine]) -> tuple[Any, Flows]:
         NoFlow: inputs or outputs of a layer cannot be told apart by example, or it does not multiply them with its
             weight alone.
     """
+    with differentiating():
+        returned, calls, point = _recorded(term, layers)
+        seen = _Seen.of(returned, [call for group in calls.values() for call in group], point, len(term.batch))
+    slopes = dict(zip(term.objective.names, seen.slopes, strict=True))
+    flows = {}
+    for layer in layers:
+        _must_make(layer, calls[layer.name], seen, slopes[layer.weight])
+        flows[layer.name] = tuple(_told(layer.name, call, seen) for call in calls[layer.name])
+    return returned, flows
+
+
+def _recorded(
+    term: Term, layers: Sequence[Affine]
+) -> tuple[Any, Mapping[str, Sequence[_Call]], Sequence[torch.Tensor]]:
+    """What the network returns, the calls of each layer, and the point, in which the weights of the layers may move."""
     objective = term.objective
     parts = dict(objective.module.named_modules())
     weights = {layer.weight for layer in layers}
@@ -99,18 +114,10 @@ def run(term: Term, layers: Sequence[Affine]) -> tuple[Any, Flows]:
             recorder = _Recorder(calls[layer.name], len(term.batch), layer.name)
             handles.append(parts[name].register_forward_hook(recorder, prepend=True, with_kwargs=True))
     try:
-        with differentiating():
-            returned = term.outputs(point)
+        return term.outputs(point), calls, point
     finally:
         for handle in handles:
             handle.remove()
-    seen = _Seen.of(returned, [call for group in calls.values() for call in group], point, len(term.batch))
-    slopes = dict(zip(objective.names, seen.slopes, strict=True))
-    flows = {}
-    for layer in layers:
-        _must_make(layer, calls[layer.name], seen, slopes[layer.weight])
-        flows[layer.name] = tuple(_told(layer.name, call, seen) for call in calls[layer.name])
-    return returned, flows
 
 
 class NoFlow(ModelError):

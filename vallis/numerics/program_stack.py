@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from vallis.numerics.program import Program, Slot
+from vallis.numerics.program import Program, filled
 from vallis.numerics.program_kernels import (
     Activation,
     Dropout,
@@ -107,7 +107,7 @@ def forward(program: Program, members: Members, x: Stacked) -> tuple[Stacked, li
     memory: dict[int, Any] = {0: x}
     kept = []
     for instruction in program.instructions:
-        inputs = [_filled(value, memory) for value in instruction.inputs]
+        inputs = [filled(value, memory) for value in instruction.inputs]
         memory[instruction.writes], held = forward_of(instruction.kernel, members, *inputs)
         kept.append(held)
     out: Stacked = memory[program.output]
@@ -229,12 +229,6 @@ def _(kernel: Dropout, members: Members, kept: Any, slope: Stacked, wanted: tupl
 
 _each: Callable[..., tuple[Any, Any]] = forward_of.dispatch(object)
 _each_back: Callable[..., _Slopes] = backward_of.dispatch(object)
-
-
-def _filled(value: Any, memory: dict[int, Any]) -> Any:
-    if isinstance(value, Slot):
-        return memory[value.number]
-    return type(value)(_filled(part, memory) for part in value) if type(value) in (list, tuple) else value
 
 
 def _member(value: Any, k: int) -> Any:

@@ -15,9 +15,10 @@ from torch import nn
 
 from vallis.core.losses import CrossEntropy, Loss
 from vallis.core.types import Batch, Task
-from vallis.numerics.program import NoProgram, Program
+from vallis.numerics.program import Program
 from vallis.numerics.program_kernels import Weights
 from vallis.numerics.program_stack import Stacked, aligned
+from vallis.numerics.program_tracing import NoProgram, traced
 
 # Each number is changed by itself, whatever stands beside it.
 _ELEMENTWISE = frozenset(
@@ -50,7 +51,7 @@ class Line:
         if optimizer not in _ELEMENTWISE or not single or len(kinds) != 1 or kinds.pop()[1] != "cpu":
             return None
         try:
-            program = Program.of(module, frozenset(params))
+            program = traced(module, frozenset(params))
         except NoProgram:
             return None
         first = next(iter(params.values()))

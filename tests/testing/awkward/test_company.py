@@ -13,7 +13,7 @@ from vallis.core.own import coordinates
 from vallis.core.protocols import Training
 from vallis.core.rng import Rng
 from vallis.core.types import Solution
-from vallis.testing.awkward.company import Companionable, Member, StackedDescent
+from vallis.testing.awkward.company import Member, StackedDescent
 from vallis.testing.toys.models import TinyMlp
 from vallis.testing.toys.problems import Blobs
 from vallis.training.gradient_descent import GradientDescent
@@ -108,8 +108,6 @@ def test_members_may_leave() -> None:
 
 def test_it_is_a_training() -> None:
     assert isinstance(StackedDescent(), Training)
-    companionable: Companionable = StackedDescent()
-    assert companionable.step_all is not None
 
 
 def test_strangers_are_refused() -> None:

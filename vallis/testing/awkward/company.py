@@ -1,4 +1,4 @@
-"""A population trained as one batched computation, whose members are ordinary trainings.
+"""A population trained by `torch.func.vmap`, whose members are ordinary trainings: a second way beside `Companionable`.
 
 Each member has a state of its own, from an `init` of its own: its settings, its data, its random streams. `step_all`
 stacks the weights of all states on a leading axis and lets every state keep a view of its row, so that a step of all is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch.nn.modules.dropout import _DropoutNd
@@ -22,15 +22,6 @@ from vallis.core.rng import Rng
 from vallis.core.types import Batch, Net, Packed, Solution, StepInfo, Task
 
 Stack = dict[str, torch.Tensor]
-
-
-class Companionable(Protocol):
-    """What a training must offer beside `Training` so that many of it can step together. A draft for the protocols."""
-
-    @staticmethod
-    def step_all(states: Sequence[Any]) -> list[StepInfo]:
-        """A step of each state, as one computation; the parts that made them may differ in their settings."""
-        ...
 
 
 @dataclass(kw_only=True, eq=False)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tests.numerics.programs import REFUSED, Lucky
+from vallis.numerics.program_tracing import NoProgram, traced
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_straight_line_is_refused_with_a_reason(name: str) -> None:
+    make, reason = REFUSED[name]
+    module = make().train()
+    with pytest.raises(NoProgram, match=reason):
+        traced(module, frozenset(key for key, _ in module.named_parameters()))
+
+
+def test_tracing_touches_neither_the_module_nor_the_generators() -> None:
+    module = Lucky()
+    before, state = torch.get_rng_state(), copy.deepcopy(module.state_dict())
+    with pytest.raises(NoProgram):
+        traced(module, frozenset(key for key, _ in module.named_parameters()))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+
+
+def test_the_signature_tells_architectures_apart() -> None:
+    def signature(*parts: torch.nn.Module, trained: frozenset[str] | None = None) -> str:
+        module = torch.nn.Sequential(*parts).train()
+        return traced(module, trained or frozenset(key for key, _ in module.named_parameters())).signature
+
+    one = signature(torch.nn.Linear(4, 4), torch.nn.ReLU())
+    assert one == signature(torch.nn.Linear(4, 4), torch.nn.ReLU())
+    assert one != signature(torch.nn.Linear(4, 5), torch.nn.ReLU())
+    assert one != signature(torch.nn.Linear(4, 4), torch.nn.Tanh())
+    assert one != signature(torch.nn.Linear(4, 4), torch.nn.ReLU(), trained=frozenset({"0.bias"}))

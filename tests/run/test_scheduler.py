@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.run.processes import alive, children, others, spawned, wait_for
+from tests.run.toy import job
+from vallis.core.errors import UsageError
+from vallis.run import scheduler
+from vallis.run.execute import execute
+from vallis.run.store import Store
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+def test_our_own_workers_are_heard_by_nobody_and_leave_nothing() -> None:
+    import psutil
+
+    environment = dict(os.environ)
+    with scheduler.own(1, 1) as place:
+        mine = {os.getpid(), *children(os.getpid())}
+        listening = [c.laddr for c in psutil.net_connections("tcp") if c.pid in mine and c.status == "LISTEN"]
+        assert len(listening) >= 3 and {address.ip for address in listening} == {"127.0.0.1"}
+        assert 8787 not in {address.port for address in listening}, "the port on which people look for a dashboard"
+        assert place.num_workers() == 1
+        workers = spawned(os.getpid())
+        assert workers
+    wait_for(lambda: not alive(workers), 10)
+    assert dict(os.environ) == environment
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_without_dask_it_is_said_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match=r"pip install 'vallis\[cluster\]'"):
+        execute([job()], Store(tmp_path), workers=2)
+
+
+def test_workers_of_both_kinds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="leave one out"):
+        execute([job()], Store(tmp_path), workers=2, scheduler="tcp://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nowhere", "ftp://127.0.0.1:1"])
+def test_where_no_scheduler_answers_is_one_sentence_within_seconds(tmp_path: Path, address: str) -> None:
+    before = time.monotonic()
+    with pytest.raises(UsageError, match=f"none answers at {address} within"):
+        execute([job()], Store(tmp_path), scheduler=address)
+    assert time.monotonic() - before < 20
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_JOIN_SECONDS", 0.5)
+    with (
+        others(tmp_path, 0) as (address, _),
+        pytest.raises(UsageError, match=f"start some with `dask worker {address}"),
+    ):
+        execute([job()], Store(tmp_path / "store"), scheduler=address)

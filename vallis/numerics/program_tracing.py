@@ -1,0 +1,310 @@
+"""Reads the program of a network off its forward function, with `torch.fx`."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vallis.core import tree
+from vallis.core.functional import preserving_global_state
+from vallis.numerics.program import Instruction, Program, Slot
+from vallis.numerics.program_kernels import (
+    BatchNorm,
+    Convolution,
+    Dropout,
+    Flatten,
+    GroupNorm,
+    HalvingMaxPool,
+    Kernel,
+    LayerNorm,
+    Linear,
+    Plain,
+    activation,
+)
+
+# Without weights, without chance, and without writing into their inputs.
+_PLAIN_MODULES = (
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d),
+    *(nn.Softplus, nn.ELU, nn.Hardtanh, nn.LocalResponseNorm, nn.Unflatten, nn.ZeroPad2d),
+)
+_PLAIN_FUNCTIONS: frozenset[Callable[..., Any]] = frozenset(
+    {
+        *(operator.add, operator.sub, operator.mul, operator.getitem, operator.neg, getattr),
+        *(torch.add, torch.sub, torch.mul, torch.cat, torch.flatten, torch.relu, torch.tanh, torch.sigmoid),
+        *(F.relu, F.leaky_relu, F.gelu, F.silu, F.softplus, F.pad, F.max_pool2d, F.avg_pool2d),
+        *(F.adaptive_avg_pool2d, F.local_response_norm),
+    }
+)
+_PLAIN_METHODS = frozenset(
+    {"contiguous", "flatten", "view", "reshape", "mean", "sum", "relu", "tanh", "sigmoid", "size", "add"}
+)
+# Sums of more than two slopes depend on the order of the sum, which autograd alone knows.
+_MOST_READERS = 2
+
+
+class NoProgram(Exception):
+    """The network is not a straight line of known kernels; the message says why."""
+
+
+def traced(module: nn.Module, trained: frozenset[str]) -> Program:
+    """The program of a module in training mode.
+
+    Args:
+        module: from one tensor to one tensor.
+        trained: the names of its trainable parameters.
+
+    Raises:
+        NoProgram: it is not a straight line of known kernels.
+    """
+    program = _Tracing(module, trained).program()
+    merged = _merged(program.instructions)
+    readers = Counter(place for instruction in merged for place in instruction.reads)
+    most = max(readers.values(), default=0)
+    if most > _MOST_READERS:
+        raise NoProgram(f"one value is read {most} times, and a sum of so many slopes depends on its order")
+    return replace(program, instructions=tuple(merged))
+
+
+class _Tracing:
+    """Reads a module's forward function with `torch.fx`."""
+
+    def __init__(self, module: nn.Module, trained: frozenset[str]) -> None:
+        self.module, self.trained = module, trained
+        # A tied parameter has one name, whichever layer it is met in.
+        held = (*module.named_parameters(), *module.named_buffers())
+        self.names = {id(value): name for name, value in held}
+        self.places: dict[str, int] = {}
+        self.moving: dict[int, bool] = {}
+        self.used: set[str] = set()
+        self.numbers: set[int] = set()  # slots that hold sizes and the like instead of tensors
+
+    def program(self) -> Program:
+        """The instructions in the order of the forward function."""
+        for name, part in self.module.named_modules():
+            if any((part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)):
+                raise NoProgram(f"{name or 'the module'} has hooks")
+        graph = _graph_of(self.module)
+        instructions, output = [], None
+        for node in graph.nodes:
+            if node.op == "output":
+                output = node.args[0]
+            elif node.op == "placeholder":
+                self._placeholder(node)
+            elif not node.users:
+                raise NoProgram(f"nobody reads {node.name}")
+            else:
+                instructions.append(self._instruction(node))
+        if not isinstance(output, fx.Node) or output.name not in self.places:
+            raise NoProgram("it returns something else than one tensor")
+        if self.trained - self.used:
+            raise NoProgram(f"{min(self.trained - self.used)} is not used by a layer of its own")
+        return Program(tuple(instructions), self.places[output.name], self._signature(graph))
+
+    def _signature(self, graph: fx.Graph) -> str:
+        parts = [str(sorted(self.trained))]
+        for node in graph.nodes:
+            parts.append(str(node.format_node()))
+            if node.op == "call_module":
+                parts.append(repr(self.module.get_submodule(str(node.target))))
+        return "\n".join(parts)
+
+    def _placeholder(self, node: fx.Node) -> None:
+        if self.places:
+            if node.args or not node.users:  # an argument with a default that nobody reads
+                return
+            raise NoProgram("it takes more than one input")
+        self.places[node.name], self.moving[0] = 0, False
+
+    def _instruction(self, node: fx.Node) -> Instruction:
+        kernel, inputs = self._kernel(node)
+        reads = tuple(place for place in _slots(inputs) if place not in self.numbers)
+        wanted = tuple(self.moving[place] for place in reads)
+        names = _parameters(kernel)
+        if names & self.used:
+            raise NoProgram(f"{min(names & self.used)} is used twice")
+        self.used |= names
+        number = len(self.places)
+        if not reads or node.target in (getattr, "size"):
+            self.numbers.add(number)
+        moves = number not in self.numbers and (any(wanted) or bool(names & self.trained))
+        self.places[node.name], self.moving[number] = number, moves
+        return Instruction(kernel, inputs, reads, number, wanted, moves)
+
+    def _kernel(self, node: fx.Node) -> tuple[Kernel, tuple[Any, ...]]:
+        inputs = tuple(self._value(value) for value in node.args)
+        keywords = {name: self._value(value) for name, value in node.kwargs.items()}
+        if any(True for _ in _slots(tuple(keywords.values()))):
+            raise NoProgram(f"{node.name} is given a tensor by keyword")
+        if node.op == "call_module":
+            name = str(node.target)
+            return _kernel_of(name, self.module.get_submodule(name), self.names, self.trained), inputs
+        if node.op == "call_function" and node.target in _PLAIN_FUNCTIONS:
+            if keywords.get("inplace"):
+                raise NoProgram(f"{node.name} writes into its input")
+            return Plain(node.target, keywords), inputs
+        if node.op == "call_method" and node.target in _PLAIN_METHODS:
+            return Plain(_Method(str(node.target)), keywords), inputs
+        raise NoProgram(f"{node.op} {node.target} has no kernel here")
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, fx.Node):
+            return Slot(self.places[value.name])
+        if isinstance(value, (list, tuple)):  # torch.fx has lists and tuples of its own
+            return (list if isinstance(value, list) else tuple)(self._value(part) for part in value)
+        return value
+
+
+def _graph_of(module: nn.Module) -> fx.Graph:
+    """The graph of its forward function; traced twice, because what Python draws or counts there would be frozen."""
+    layers = _in_line("", module)
+    if layers is not None:
+        graph = fx.Graph()
+        value = graph.placeholder("x")
+        for name in layers:
+            value = graph.call_module(name, (value,))
+        graph.output(value)
+        return graph
+    graphs, before = [], _held(module)
+    module = copy.deepcopy(module)
+    with preserving_global_state():
+        for seed in (1, 2):
+            random.seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 - it is the generator that a forward function would draw from
+            torch.default_generator.manual_seed(seed)
+            try:
+                graphs.append(fx.Tracer().trace(module))
+            except Exception as error:
+                raise NoProgram(f"its forward function cannot be traced: {error}") from error
+    if len({str([node.format_node() for node in graph.nodes]) for graph in graphs}) > 1:
+        raise NoProgram("its forward function is another one at every call")
+    if _held(module) != before:
+        raise NoProgram("its forward function changes what the module holds")
+    return graphs[0]
+
+
+def _in_line(name: str, module: nn.Module) -> list[str] | None:
+    """The layers of what is nothing but layers in a row, by name: there is no forward function to trace."""
+    if type(module) is not nn.Sequential:
+        return [name] if fx.Tracer().is_leaf_module(module, name) else None
+    parts = [_in_line(f"{name}.{key}" if name else key, part) for key, part in module.named_children()]
+    # (A module that stands twice in a row is named once.)
+    if len(parts) != len(module) or not parts or None in parts:
+        return None
+    return [layer for part in parts if part is not None for layer in part]
+
+
+def _held(module: nn.Module) -> list[tuple[str, str]]:
+    return [(name, tree.fingerprint(value)) for name, value in module.named_buffers()]
+
+
+def _kernel_of(name: str, module: nn.Module, names: Mapping[int, str], trained: frozenset[str]) -> Kernel:
+    held = (*module._parameters.items(), *module._buffers.items())
+    own = {key: names[id(value)] for key, value in held if value is not None}
+    weight, bias = own.get("weight"), own.get("bias")
+    if type(module) is nn.Linear:
+        assert weight is not None
+        return Linear(weight, bias, trained)
+    if type(module) in (nn.Conv1d, nn.Conv2d, nn.Conv3d):
+        assert weight is not None and isinstance(module, nn.modules.conv._ConvNd)
+        return _convolution(module, weight, bias, trained)
+    if isinstance(module, _BatchNorm) and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+        kept = (own["running_mean"], own["running_var"], own["num_batches_tracked"])
+        running = kept if module.track_running_stats else None
+        return BatchNorm(weight, bias, trained, running, module.momentum, module.eps)
+    if type(module) is nn.LayerNorm:
+        return LayerNorm(weight, bias, trained, list(module.normalized_shape), module.eps)
+    if type(module) is nn.GroupNorm:
+        return GroupNorm(weight, bias, trained, module.num_groups, module.eps)
+    if isinstance(module, nn.modules.dropout._DropoutNd) and (type(module) is nn.Dropout or module.p == 0):
+        return Plain(_same) if module.p == 0 else Dropout(module.p)
+    if type(module) is nn.Identity:
+        return Plain(_same)
+    if type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
+        return Flatten()
+    found = activation(module)
+    if found is not None:
+        return found
+    if type(module) is nn.MaxPool2d and _halves(module):
+        return HalvingMaxPool()
+    if type(module) in _PLAIN_MODULES and not getattr(module, "inplace", False):
+        return Plain(module)
+    raise NoProgram(f"{name or 'the module'}, of type {type(module).__name__}, has no kernel here")
+
+
+def _convolution(
+    module: nn.modules.conv._ConvNd, weight: str, bias: str | None, trained: frozenset[str]
+) -> Convolution:
+    padding = module.padding
+    if padding == "same":
+        wide = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+        if any(width % 2 for width in wide):
+            raise NoProgram("a convolution pads one side more than the other")
+        padding = tuple(width // 2 for width in wide)
+    if padding == "valid":
+        padding = (0,) * len(module.kernel_size)
+    if module.padding_mode != "zeros" or isinstance(padding, str):
+        raise NoProgram(f"a convolution pads by {module.padding_mode}")
+    return Convolution(weight, bias, trained, list(module.stride), list(padding), list(module.dilation), module.groups)
+
+
+@dataclass(frozen=True)
+class _Method:
+    name: str
+
+    def __call__(self, x: torch.Tensor, *others: Any, **keywords: Any) -> Any:
+        return getattr(x, self.name)(*others, **keywords)
+
+
+def _halves(module: nn.MaxPool2d) -> bool:
+    two = (2, (2, 2))
+    plain = module.padding in (0, (0, 0)) and module.dilation in (1, (1, 1))
+    return (
+        module.kernel_size in two and module.stride in two and plain and not (module.ceil_mode or module.return_indices)
+    )
+
+
+def _same(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def _merged(instructions: tuple[Instruction, ...]) -> list[Instruction]:
+    """Without those that hand on their input as it is."""
+    through: dict[int, int] = {}
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Slot):
+            return Slot(through.get(value.number, value.number))
+        return type(value)(moved(part) for part in value) if type(value) in (list, tuple) else value
+
+    kept = []
+    for instruction in instructions:
+        inputs = tuple(moved(value) for value in instruction.inputs)
+        last = instruction is instructions[-1]
+        if isinstance(instruction.kernel, Plain) and instruction.kernel.function is _same and not last:
+            through[instruction.writes] = inputs[0].number
+            continue
+        reads = tuple(through.get(place, place) for place in instruction.reads)
+        kept.append(replace(instruction, inputs=inputs, reads=reads))
+    return kept
+
+
+def _slots(value: Any) -> list[int]:
+    if isinstance(value, Slot):
+        return [value.number]
+    return [place for part in value for place in _slots(part)] if type(value) in (list, tuple) else []
+
+
+def _parameters(kernel: Kernel) -> set[str]:
+    names = {getattr(kernel, "weight", None), getattr(kernel, "bias", None)}
+    return {name for name in names if name is not None}
