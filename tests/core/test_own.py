@@ -1,6 +1,7 @@
 """The bring-your-own door: whatever network comes, the numbers are plain torch's, and nothing of the caller's moves."""
 
 import copy
+import re
 import threading
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from tests.core.caller import is_sentence, untouched
 from tests.core.networks import CASES, Case, Returning, draw, made, mlp, reference
 from vallis.core import own
-from vallis.core.errors import ModelError
+from vallis.core.errors import DataError, ModelError, SettingsError
 from vallis.core.objective import Objective
 from vallis.core.types import Solution
 
@@ -256,6 +257,43 @@ def test_layers_traits_tasks_and_identities() -> None:
 
 def test_without_a_test_split_there_is_none() -> None:
     assert list(plain().task.splits) == ["train"]
+
+
+def test_more_splits_are_read_and_counted_on() -> None:
+    batches = [(X[:7], Y[:7]), (X[7:], Y[7:])]
+    found = plain(test=(X[:3], Y[:3]), other_splits={"true_labels": (X, (Y + 1) % 4), "shifted": batches})
+    assert list(found.task.splits) == ["train", "test", "true_labels", "shifted"]
+    index = torch.cat([batch.index for split in found.task.splits.values() for batch in split])
+    assert index.tolist() == list(range(33))
+    (true,) = found.task.splits["true_labels"]
+    assert torch.equal(true.y, (Y + 1) % 4)
+    without = plain(other_splits={"true_labels": (X, Y)})
+    assert [int(next(iter(split)).index[0]) for split in without.task.splits.values()] == [0, 10]
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ({"train": (X, Y)}, "train came: use train="),
+        ({"test": (X, Y)}, "test came: use test="),
+        ({"two words": (X, Y)}, "'two words' came"),
+        ({"": (X, Y)}, "'' came"),
+        ({3: (X, Y)}, "3 came"),
+        ((X, Y), "a tuple came"),
+    ],
+    ids=["train", "test", "words", "empty", "number", "tuple"],
+)
+def test_names_of_splits_that_cannot_be_are_refused_in_a_sentence(splits: Any, said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)) as refused:
+        plain(other_splits=splits)
+    assert is_sentence(str(refused.value))
+
+
+def test_a_further_split_is_proved_like_the_others() -> None:
+    with pytest.raises(DataError, match="true_labels holds 4"):
+        plain(other_splits={"true_labels": (X, Y + 1)})
+    with pytest.raises(DataError, match="true_labels inputs must be numbers"):
+        plain(other_splits={"true_labels": (X * torch.nan, Y)})
 
 
 def test_hooks_run_on_the_copy_and_the_callers_list_of_hooks_is_left_alone() -> None:

@@ -6,11 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from tests.laws.adversarial_networks import NETWORKS, cut
 from tests.numerics.layer_solutions import LAYERED, convolutions, odd
 from tests.numerics.solutions import AWKWARD, built, classes, held, one_parameter, random
 from vallis.core.errors import UnknownPart
 from vallis.core.objective import Objective
 from vallis.numerics.affine import _named, affine_layers
+from vallis.numerics.flows import run
 from vallis.numerics.surface import in_eval_mode
 
 EXPECTED = {
@@ -123,3 +125,44 @@ def test_a_single_name_is_one_name() -> None:
     layers, refused = affine_layers(Objective(AWKWARD["transformer"]()), "head")
     assert [layer.name for layer in layers] == ["head"]
     assert not refused
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rounding_refuses_no_layer(name: str) -> None:
+    """What is found in float64 is found in the network's own precision, and on every batch."""
+    exact, own = Objective(NETWORKS[name](), dtype=torch.float64), Objective(NETWORKS[name]())
+    layers, refused = affine_layers(own)
+    assert (layers, refused) == affine_layers(exact)
+    if name not in ("chosen_rows", "chosen_rows_early"):
+        for term in own.terms():
+            run(term, layers)
+
+
+def test_a_deep_network_in_float32_is_read_in_full() -> None:
+    """Gradients that differ by many orders of magnitude between layers and examples are no reason to refuse."""
+    layers = [part for _ in range(12) for part in (nn.Linear(16, 16), nn.LayerNorm(16), nn.Sigmoid())]
+    solution = held(built(lambda: nn.Sequential(*layers, nn.Linear(16, 3))), random(64, 16) * 30, classes(64), None, 64)
+    found, refused = affine_layers(Objective(solution))
+    assert len(found) == 13
+    assert len(refused) == 12  # the normalisations
+
+
+def test_a_layer_is_judged_where_it_is_first_used_on_several_examples() -> None:
+    """In batches of one, nothing can be taken for another's; the second layer is reached late."""
+
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.late = nn.Linear(2, 3), nn.Linear(2, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) < 4:
+                return self.head(x)
+            mixed = self.late(x)
+            return self.head(x) + mixed + mixed.flip(0)
+
+    solution = held(built(Late), random(9, 2), classes(9))
+    assert affine_layers(Objective(cut(solution, (1, 3, 2, 3))))[1] == {}
+    refused = affine_layers(Objective(cut(solution, (1, 3, 5))))[1]
+    assert refused == {"late": "its rows cannot be told apart by example"}

@@ -47,6 +47,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("VALLIS_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(_files, "USUAL_PLACES", (tmp_path / "usual",))
+    monkeypatch.setattr(_files, "_HELD", {})
     root = tmp_path / "root"
     root.mkdir()
     return root

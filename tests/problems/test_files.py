@@ -65,6 +65,24 @@ def test_npz_files_are_read(nowhere: Path, write_idx: WriteIdx) -> None:
     np.testing.assert_array_equal(found["x_test"], written["x_test"])
 
 
+def test_what_was_checked_is_read_once(nowhere: Path, write_idx: WriteIdx) -> None:
+    origins = [with_checksums(write_idx(nowhere / str(seed), seed=seed)) for seed in range(3)]
+    first = load(origins[0], (idx_reader,), nowhere / "0")
+    (nowhere / "0" / "train-labels-idx1-ubyte.gz").unlink()
+    assert load(origins[0], (idx_reader,), nowhere / "0") is first
+    with pytest.raises(ValueError, match="read-only"):
+        first["x_train"][0] = 0
+    for seed in (1, 2):
+        load(origins[seed], (idx_reader,), nowhere / str(seed))
+    with pytest.raises(DataMissing):  # only so many are held
+        load(replace(origins[0], urls={}), (idx_reader,), nowhere / "0")
+
+
+def test_what_cannot_be_checked_is_read_anew(nowhere: Path, write_idx: WriteIdx) -> None:
+    write_idx(nowhere)
+    assert load(ORIGIN, (idx_reader,), nowhere) is not load(ORIGIN, (idx_reader,), nowhere)
+
+
 def test_missing_says_where_it_was_looked_for_and_how_to_get_it(nowhere: Path) -> None:
     with pytest.raises(DataMissing) as raised:
         load(replace(ORIGIN, urls={}), (idx_reader,), nowhere)

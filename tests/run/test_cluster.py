@@ -93,9 +93,9 @@ JOBS = [
 
 
 def files(folder: Path) -> Mapping[str, bytes]:
+    """What is in a store, without the name it is told from others by and what a killed process was just writing."""
     held = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    held.pop("identity", None)  # what a store is told from others by
-    return held
+    return {name: data for name, data in held.items() if name != "identity" and not name.endswith(".tmp")}
 
 
 def counter(tmp_path: Path, name: str) -> str:

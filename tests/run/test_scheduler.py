@@ -53,6 +53,11 @@ def test_where_no_scheduler_answers_is_one_sentence_within_seconds(tmp_path: Pat
     assert time.monotonic() - before < 20
 
 
+def test_tls_without_certificates_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"dask.s configuration names none: set"):
+        execute([job()], Store(tmp_path), scheduler="tls://127.0.0.1:1")
+
+
 @pytest.mark.slow
 def test_a_scheduler_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduler, "_JOIN_SECONDS", 0.5)

@@ -36,6 +36,11 @@ COMPANIES: dict[str, list[GradientDescent]] = {
     "AdamW": [replace(PLAIN, optimizer="AdamW", momentum=0.0, learning_rate=0.01)] * 3,
     "RMSprop": [replace(PLAIN, optimizer="RMSprop", learning_rate=0.01)] * 3,
     "Adagrad": [replace(PLAIN, optimizer="Adagrad", momentum=0.0)] * 3,
+    "fused": [replace(PLAIN, options={"fused": True})] * 3,
+    "Adam with more options": [
+        replace(PLAIN, optimizer="Adam", momentum=0.0, learning_rate=0.01, options={"amsgrad": True, "maximize": True})
+    ]
+    * 3,
     "Adamax": [replace(PLAIN, optimizer="Adamax", momentum=0.0)] * 3,
     "they stop": [replace(PLAIN, max_steps=200, stop_train_accuracy=accuracy) for accuracy in (0.5, 0.9, 1.0)],
     "one diverges": [PLAIN, replace(PLAIN, learning_rate=1e30), PLAIN],
@@ -166,3 +171,13 @@ def test_nothing_global_is_touched() -> None:
     before = torch.get_rng_state()
     in_company(members([PLAIN] * 2, Blobs(), Mlp(widths=(9,), dropout=0.4)))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("name", "joint"),
+    [("alike", True), ("Adam", True), ("Adagrad", True), ("own rates", False), ("fused", False), ("Adamax", False)],
+)
+def test_those_who_are_treated_alike_share_one_update(name: str, joint: bool) -> None:
+    company = Company(members(COMPANIES[name], Blobs(), Mlp(widths=(9,))))
+    company.step()
+    assert (company._optimizer is not None) == joint

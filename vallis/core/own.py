@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 
 from vallis.core import tree
 from vallis.core.capture import layers_of, traits_of
-from vallis.core.errors import ModelError
+from vallis.core.errors import ModelError, SettingsError
 from vallis.core.functional import full_precision, preserving_global_state
 from vallis.core.losses import Loss
 from vallis.core.own_data import Reader
@@ -33,6 +33,7 @@ def solution_of(
     *,
     train: Any,
     test: Any = None,
+    other_splits: Mapping[str, Any] | None = None,
     inputs: Callable[[Any], Any] | None = None,
     targets: Callable[[Any], Any] | None = None,
     outputs: Callable[[Any], Any] | None = None,
@@ -47,6 +48,8 @@ def solution_of(
         loss: ``(outputs, targets) -> mean``, a torch loss or a function of your own.
         train: ``(x, y)`` as tensors or arrays, a dict of them, a Dataset, a DataLoader, or a list of batches.
         test: the same, or None.
+        other_splits: more data by the name of their split, each as for train: what measurements ask for by `split=`,
+            or "true_labels", the training examples in their order with the labels that are right.
         inputs: from a batch to what the module is called with; a dict is handed over as keyword arguments and a tuple
             as positional ones where the forward signature takes them. Not needed for pairs (x, y).
         targets: from a batch to what the loss is given. Not needed for pairs (x, y).
@@ -64,7 +67,7 @@ def solution_of(
             differently when asked twice, or its weights are also read from outside.
         LossError: the loss is not the mean over what it counts, or not finite.
         DataError: the data are empty, have NaN, targets out of range, or cannot be read twice.
-        SettingsError: batch_size is no positive integer.
+        SettingsError: batch_size is no positive integer, or another split is called train, test or no identifier.
         DataChanged: two passes over the data saw different examples.
     """
     if not isinstance(module, nn.Module):
@@ -74,13 +77,38 @@ def solution_of(
         params, buffers = coordinates(own)
         dtype = next(iter(params.values())).dtype
         reader = Reader(inputs=inputs, targets=targets, batch_size=batch_size, dtype=dtype)
-        splits: dict[str, Data] = {"train": reader.read(train, "train", 0)}
-        if test is not None:
-            splits["test"] = reader.read(test, "test", len(splits["train"]))
+        splits = _read(reader, {"train": train, **({} if test is None else {"test": test}), **_named(other_splits)})
         task = Task(name=name or "own data", splits=splits, loss=adapt(loss, weight, outputs))
         net = Net(module=own, layers=layers_of(own), traits=traits_of(own))
         solution = Solution(net=net, params=params, buffers=buffers, tasks=(task,))
         return proved(solution, module)
+
+
+def _named(other_splits: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The splits beside train and test, whose names are proved."""
+    if other_splits is None:
+        return {}
+    if not isinstance(other_splits, Mapping):
+        raise SettingsError(
+            f"a dict from names to data was required as other_splits, a {type(other_splits).__name__} came: "
+            'give such as {"true_labels": (x, true_labels)}'
+        )
+    for name in other_splits:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise SettingsError(
+                f"an identifier was required as the name of a split, {name!r} came: use letters, digits and _"
+            )
+        if name in ("train", "test"):
+            raise SettingsError(f"splits beside train and test were required in other_splits, {name} came: use {name}=")
+    return other_splits
+
+
+def _read(reader: Reader, given: Mapping[str, Any]) -> dict[str, Data]:
+    """All splits, whose examples are numbered from one to the next."""
+    splits: dict[str, Data] = {}
+    for name, data in given.items():
+        splits[name] = reader.read(data, name, sum(map(len, splits.values())))
+    return splits
 
 
 def owned(module: nn.Module) -> nn.Module:

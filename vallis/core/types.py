@@ -112,11 +112,19 @@ class Solution:
     origin: Mapping[str, Any] | None = None
 
     @staticmethod
-    def of(module: torch.nn.Module, loss: Callable[..., Any], *, train: Any, test: Any = None, **how: Any) -> Solution:
+    def of(
+        module: torch.nn.Module,
+        loss: Callable[..., Any],
+        *,
+        train: Any,
+        test: Any = None,
+        other_splits: Mapping[str, Any] | None = None,
+        **how: Any,
+    ) -> Solution:
         """Your own network, as it stands; see `vallis.core.own.solution_of` for the arguments."""
         from vallis.core.own import solution_of
 
-        return solution_of(module, loss, train=train, test=test, **how)
+        return solution_of(module, loss, train=train, test=test, other_splits=other_splits, **how)
 
     @property
     def task(self) -> Task:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import cache
+from typing import Any, ClassVar
 
 import torch
 
@@ -46,8 +47,13 @@ class Digits:
 
 def load_digits() -> tuple[torch.Tensor, torch.Tensor]:
     """``(1797, 1, 8, 8)`` float32 images in [0, 1] and ``(1797,)`` classes."""
+    images, target = _stored()
+    return torch.tensor(images, dtype=torch.float32)[:, None] / 16, torch.tensor(target, dtype=torch.int64)
+
+
+@cache
+def _stored() -> tuple[Any, Any]:
     from sklearn.datasets import load_digits as load  # a second of imports that listing parts must not pay
 
     held = load()
-    x = torch.tensor(held.images, dtype=torch.float32)[:, None] / 16
-    return x, torch.tensor(held.target, dtype=torch.int64)
+    return held.images, held.target

@@ -68,6 +68,7 @@ def examine(
     *,
     train: Any,
     test: Any = None,
+    other_splits: Mapping[str, Any] | None = None,
     out: str | os.PathLike[str] | None = None,
     panel: str = "quick",
     measurements: Sequence[str | Measurement] | None = None,
@@ -80,6 +81,7 @@ def examine(
         loss: ``(outputs, targets) -> mean``, a torch loss or a function of your own.
         train: ``(x, y)``, a dict of tensors, a Dataset, a DataLoader, or a list of batches.
         test: the same, or None.
+        other_splits: more data by the name of their split, e.g. "true_labels" beside noisy ones in train.
         out: the folder that gets ``report.html`` and ``report.json``; None writes nothing.
         panel: which measurements: "quick" or "full".
         measurements: names of measurements, or measurements with settings of yours, in place of the panel.
@@ -95,7 +97,7 @@ def examine(
     """
     parts = chosen(panel) if measurements is None else [named(item) for item in measurements]
     folder = None if out is None else files.ensure_folder(Path(out))
-    solution = own.solution_of(module, loss, train=train, test=test, **how)
+    solution = own.solution_of(module, loss, train=train, test=test, other_splits=other_splits, **how)
     measured: list[tuple[Measurement, Outcome]] = []
     page: Path | None = None
     try:

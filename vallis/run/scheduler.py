@@ -152,11 +152,16 @@ def existing(address: str) -> Iterator[Workplace]:
         address: ``tcp://host:8786``, or ``tls://`` with the certificates that dask's own configuration names.
 
     Raises:
-        UsageError: dask.distributed is not installed, no scheduler answers there, or it has no workers.
+        UsageError: dask.distributed is not installed, there are no certificates for TLS, no scheduler answers there, or
+            it has no workers.
     """
     _need()
     import distributed
 
+    if address.startswith("tls://") and not distributed.Security().get_connection_args("client").get("ssl_context"):
+        raise UsageError(
+            f"certificates were required for {address}, dask's configuration names none: set distributed.comm.tls in it"
+        )
     with _obituaries():
         try:
             client = distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)

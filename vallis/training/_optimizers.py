@@ -86,7 +86,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def advance(optimizer: torch.optim.Optimizer) -> None:
     """A step of an optimizer that needs no closure."""
     group = optimizer.param_groups[0]
-    if type(optimizer) is not torch.optim.SGD or len(group["params"]) > 1 or optimizer._optimizer_step_pre_hooks:
+    if type(optimizer) is not torch.optim.SGD or len(group["params"]) > 1 or _is_special(optimizer):
         optimizer.step()
         return
     # torch's own function, without what surrounds it: for a small network that takes longer than the step.
@@ -118,7 +118,7 @@ def joint(
     """
     memories = [_memory(optimizer) for optimizer in optimizers]
     alike = all(_alike(memories[0], memory) for memory in memories)
-    if type(optimizers[0]) not in _JOINABLE or not alike:
+    if type(optimizers[0]) not in _JOINABLE or not alike or _is_special(optimizers[0]):
         return None
     weights = torch.nn.Parameter(values)
     weights.grad = slopes
@@ -154,6 +154,14 @@ def leave(optimizer: torch.optim.Optimizer) -> None:
 
 # What they remember is rows as long as the weights, and counters of steps.
 _JOINABLE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop, torch.optim.Adagrad)
+
+
+def _is_special(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether it was asked to step in another way than torch's plainest, or is looked at while it does."""
+    group = optimizer.param_groups[0]
+    return bool(
+        optimizer._optimizer_step_pre_hooks or any(group.get(how) for how in ("fused", "foreach", "capturable"))
+    )
 
 
 def _weights(optimizer: torch.optim.Optimizer) -> torch.Tensor:

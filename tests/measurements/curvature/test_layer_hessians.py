@@ -127,7 +127,7 @@ def test_only_some_layers() -> None:
 def test_what_has_no_factors_is_said_with_the_reason() -> None:
     found = measured(LayerHessians(num_top=2), odd())
     (note,) = [note for note in found.notes if note.code == "no_kronecker_form"]
-    assert note.text.startswith("8 of 10 layers have no Kronecker factors: embedding (an Embedding multiplies")
+    assert note.text.startswith("8 of 10 layers have no Kronecker factors: embedding (it is an Embedding, and only")
     assert "; hooked and elsewhere (its weights act in another way" in note.text
     found = measured(LayerHessians(num_top=2, max_width=4), mlp())
     assert list(found.array("kronecker_ratios").coords["kronecker_layer"]) == ["4"]

@@ -50,7 +50,7 @@ def test_by_hand() -> None:
     realised = [[1 / 3, 1 / 3, 1 / 3], [0, 0, 1], [0, 0, 1]]
     np.testing.assert_allclose(found.array("realised_transition").data, realised)
     assert found.estimate("largest_error").value == pytest.approx(0.9)
-    assert found.estimate("wrong_fraction").value == pytest.approx(3 / 6)
+    assert found.estimate("noisy_fraction").value == pytest.approx(3 / 6)
     # Wrong are the second, third and fourth: answered 0, 1, 1, labelled 2, 1, 2, truly 0, 0, 1.
     assert found.estimate("memorized_fraction").value == pytest.approx(1 / 3)
     assert found.estimate("recovered_fraction").value == pytest.approx(2 / 3)
@@ -93,7 +93,13 @@ def test_a_class_without_examples_and_a_label_that_is_none() -> None:
     found = measured(saying(P, NOISY, true))
     assert [note.code for note in found.notes] == ["missing_class"]
     assert np.isnan(found.array("realised_transition").data).all(1).tolist() == [False, False, True]
-    assert found.estimate("wrong_fraction").n == 5
+    assert found.estimate("noisy_fraction").n == 5
+
+
+def test_true_labels_of_which_none_counts() -> None:
+    found = measured(saying(P, NOISY, torch.full((6,), -100)))
+    assert [note.code for note in found.notes] == ["no_true_labels"]
+    assert LabelNoise().reading(found).endswith("nothing is known of the true labels.")
 
 
 def test_an_estimate_without_an_inverse_is_noted() -> None:

@@ -61,9 +61,10 @@ def test_every_number_by_hand(batch_size: int) -> None:
     counts = {name: int((guesses == y).numpy()[mark].sum()) for name, mark in groups.items()}
     for name, mark in groups.items():
         expected = share(counts[name], int(mark.sum()))
-        accuracy = found.estimate(f"{name}_accuracy")
+        key = {"noisy": "memorized_fraction", "clean": "clean_accuracy"}[name]
+        accuracy = found.estimate(key)
         assert (accuracy.value, accuracy.stderr, accuracy.n) == (expected.value, expected.stderr, int(mark.sum()))
-        assert found.array(f"{name}_accuracy_interval").data.tolist() == [expected.low, expected.high]
+        assert found.array(f"{key}_interval").data.tolist() == [expected.low, expected.high]
         loss = found.estimate(f"{name}_loss")
         assert loss.value == pytest.approx(losses[mark].mean(), rel=1e-6)
         assert loss.stderr == pytest.approx(losses[mark].std(ddof=1) / np.sqrt(mark.sum()), rel=1e-6)
@@ -73,9 +74,9 @@ def test_every_number_by_hand(batch_size: int) -> None:
         np.testing.assert_allclose(found.array(f"{name}_histogram").data, histogram, atol=1e-12)
     assert found.estimate("noisy_fraction").value == pytest.approx(float(bad.float().mean()))
     kept = float((guesses == true)[bad].double().mean())
-    assert found.estimate("noisy_true_accuracy").value == pytest.approx(kept)
+    assert found.estimate("recovered_fraction").value == pytest.approx(kept)
     other = ((guesses != true) & (guesses != y))[bad].double().mean()
-    assert found.estimate("noisy_neither_fraction").value == pytest.approx(float(other))
+    assert found.estimate("neither_fraction").value == pytest.approx(float(other))
     gap = difference(*(share(counts[name], int(groups[name].sum())) for name in ("clean", "noisy")))
     assert found.estimate("accuracy_gap").value == pytest.approx(gap.value)
     assert found.array("accuracy_gap_interval").data.tolist() == pytest.approx([gap.low, gap.high])
@@ -92,10 +93,10 @@ def test_one_that_memorised_all_and_one_that_resisted(strength: float, memorised
     answered = y if strength > 0 else true
     scores = abs(strength) * F.one_hot(answered, 4).float()
     found = measured(GAP, says(scores, y, true))
-    assert found.estimate("noisy_accuracy").value == memorised
-    assert found.estimate("noisy_true_accuracy").value == kept
+    assert found.estimate("memorized_fraction").value == memorised
+    assert found.estimate("recovered_fraction").value == kept
     assert found.estimate("accuracy_gap").value == 1 - memorised
-    low, high = found.array("noisy_accuracy_interval").data
+    low, high = found.array("memorized_fraction_interval").data
     assert high - low > 0, "a share of 0 or 1 of a sample is not exact"
     assert ("alike" in GAP.reading(found)) == (strength > 0)
 
@@ -108,17 +109,17 @@ def test_trained_on_random_labels_it_remembers_them() -> None:
     model = TinyMlp(widths=(32, 32))
     early, late = (vallis.train(Job(problem=problem, model=model, training=how))[-1] for how in (short, long))
     before, after = measured(GAP, early), measured(GAP, late)
-    assert after.estimate("noisy_accuracy").value > before.estimate("noisy_accuracy").value
+    assert after.estimate("memorized_fraction").value > before.estimate("memorized_fraction").value
     assert before.estimate("accuracy_gap").value > 0.5
-    assert before.estimate("noisy_true_accuracy").value > after.estimate("noisy_true_accuracy").value
+    assert before.estimate("recovered_fraction").value > after.estimate("recovered_fraction").value
 
 
 def test_labels_of_two_classes() -> None:
     scores, y = torch.tensor([[2.0], [-1.0], [3.0], [-4.0]]), torch.tensor([[1.0], [1.0], [0.0], [0.0]])
     found = measured(GAP, says(scores, y, torch.tensor([[1.0], [0.0], [1.0], [0.0]]), loss=BinaryCrossEntropy()))
     assert found.estimate("noisy_fraction").value == 0.5
-    assert found.estimate("noisy_accuracy").value == 0.0 and found.estimate("clean_accuracy").value == 1.0
-    assert found.estimate("noisy_true_accuracy").value == 1.0
+    assert found.estimate("memorized_fraction").value == 0.0 and found.estimate("clean_accuracy").value == 1.0
+    assert found.estimate("recovered_fraction").value == 1.0
 
 
 def test_ignored_targets_are_neither_noisy_nor_clean() -> None:

@@ -2,9 +2,10 @@
 
 Definition: the transition matrix T, ``T[i, j] = P(noisy label j | true label i)``, is estimated by the probabilities
     that the network gives the example that is surest to be of class i, row by row, or of the one whose probability of i
-    is the largest below a percentile. Where the true labels are known, a wrong label is memorized when the network
-    answers with it and recovered when it answers with the true one, and the realised matrix counts how often each true
-    label became each noisy one. Intervals are percentiles of the estimate over resampled examples.
+    is the largest below a percentile. Where the true labels are known, a label that is not the true one is noisy; it is
+    memorized when the network answers with it and recovered when it answers with the true one, as memorization_gap has
+    it. The realised matrix counts how often each true label became each noisy one. Intervals are percentiles of the
+    estimate over resampled examples.
 Unit: 1.
 Source: Patrini et al. (2017), the estimation of the noise.
 Cost: one pass forward over the split, and a percentile of N probabilities for each class and resample.
@@ -23,6 +24,7 @@ import torch
 
 from vallis.core.corrected_losses import condition_number
 from vallis.core.errors import SettingsError
+from vallis.core.losses import Loss
 from vallis.core.numbers import quantity
 from vallis.core.rng import Rng
 from vallis.core.types import (
@@ -38,7 +40,9 @@ from vallis.core.types import (
     Solution,
     Source,
 )
-from vallis.numerics.means import ratio
+from vallis.numerics.noisy_labels import fates, noisy_marks, true_targets
+from vallis.numerics.presentations import presentations
+from vallis.numerics.scores import ignored_target
 from vallis.numerics.transition_matrix import (
     TransitionEstimate,
     estimate_transition,
@@ -63,7 +67,7 @@ class LabelNoise:
         coverage: of the intervals.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -115,15 +119,15 @@ class LabelNoise:
             rng=rng.child("resamples"),
         )
         values, notes = self._estimated(found, len(probabilities))
-        true = _classes(solution, self.true_split) if self.true_split in solution.task.splits else None
-        if true is not None and len(true) == len(y):
-            values |= _outcomes(probabilities, y, true, found)
+        true = true_targets(solution.task, self.split, self.true_split)
+        known = true if isinstance(true, Note) else _outcomes(probabilities, y, true, found, solution.task.loss)
+        if isinstance(known, Note):
+            notes.append(known)
+        else:
+            values |= known
             if not np.isfinite(values["realised_transition"].data).all():  # type: ignore[union-attr]
                 text = "A class has no examples, so nothing is realised of its noise: its row is not a number."
                 notes.append(Note(code="missing_class", text=text))
-        else:
-            text = f"There is no split {self.true_split!r}, so nobody knows which labels are wrong."
-            notes.append(Note(code="no_true_labels", text=text))
         return Result(values=values, notes=tuple(notes))
 
     def _estimated(
@@ -177,32 +181,27 @@ def _classes(solution: Solution, split: str) -> torch.Tensor | None:
 
 
 def _outcomes(
-    probabilities: torch.Tensor, y: torch.Tensor, true: torch.Tensor, found: TransitionEstimate
-) -> dict[str, Estimate | Array]:
+    probabilities: torch.Tensor, y: torch.Tensor, true: torch.Tensor, found: TransitionEstimate, loss: Loss
+) -> dict[str, Estimate | Array] | Note:
     num_classes = probabilities.shape[1]
-    counted = (y >= 0) & (y < num_classes) & (true >= 0) & (true < num_classes)  # others are marked to be ignored
-    y, true, answers = y[counted], true[counted], probabilities.argmax(1)[counted]
-    realised, wrong = frequencies(true, y, num_classes), y != true
+    how = ("categorical", -100 if ignored_target(loss) is None else ignored_target(loss))
+    # Probabilities are as good as logits here: only their order is asked for.
+    by_given, by_truth = (presentations(probabilities, labels, *how) for labels in (y, true))  # type: ignore[arg-type]
+    counted = by_given.counted & by_truth.counted
+    if not bool(counted.any()):
+        return Note(code="no_true_labels", text="No example has both a label and a true one that count.")
+    realised = frequencies(true[counted], y[counted], num_classes)
     known = realised.isfinite().all(1)  # of a class without examples nothing was realised
-    values: dict[str, Estimate | Array] = {
+    became = fates(noisy_marks(y, true, loss)[counted], by_given.correct[counted], by_truth.correct[counted])
+    return {
         "realised_transition": _array(realised),
-        "wrong_fraction": _share(wrong, torch.ones_like(wrong), "share of the labels that are wrong"),
         "largest_error": Estimate(
             value=float((found.matrix - realised)[known].abs().max()),
-            n=len(y),
+            n=int(counted.sum()),
             method="largest difference of an entry of the estimated matrix and of the realised one",
         ),
+        **became.estimates(),
     }
-    if bool(wrong.any()):
-        values["memorized_fraction"] = _share(answers == y, wrong, "share of the wrong labels that are answered")
-        values["recovered_fraction"] = _share(answers == true, wrong, "share of the wrong labels answered truly")
-    return values
-
-
-def _share(met: torch.Tensor, among: torch.Tensor, what: str) -> Estimate:
-    counted = among.double().numpy()
-    value, stderr, n = ratio((met.double() * among).numpy(), counted)
-    return Estimate(value=value, stderr=stderr, n=n, method=f"{what}; the error bar is over the choice of examples")
 
 
 def _array(matrix: torch.Tensor) -> Array:

@@ -37,10 +37,10 @@ from vallis.core.types import (
     Task,
 )
 from vallis.measurements.memorization import _example_dynamics_figures
-from vallis.measurements.memorization._noisy_labels import noisy_examples
 from vallis.numerics.dynamics import DynamicsRecorder
 from vallis.numerics.example_scores import first_learned, within
 from vallis.numerics.means import Floats, ratio
+from vallis.numerics.noisy_labels import noisy_examples
 from vallis.numerics.presentations import presentations
 from vallis.numerics.proportions import chance_of_order, share
 from vallis.numerics.scores import ignored_target

@@ -4,8 +4,8 @@ Definition: an example is noisy where its training label differs from the true o
     examples of the training split, in its order, with the labels that they had). The accuracy gap is the accuracy on
     clean examples minus that on noisy ones, both by the given label, and the loss gap is the mean loss on noisy ones
     minus that on clean ones: a network that learned every label by heart has none, one that resists the noise has a
-    large one. The accuracy on noisy examples is the share that was memorised. Losses are cross-entropies, whatever was
-    trained on.
+    large one. Of the noisy examples a share is memorized (answered with the given label), a share recovered (answered
+    with the true one), and the rest neither; a tie is no answer. Losses are cross-entropies, whatever was trained on.
 Unit: 1 for accuracies and probabilities, nats for losses.
 Source: Arpit et al. (2017); Zhang et al. (2017), section 2.1 (the corruption).
 Cost: one pass forward over the training examples, a third of a gradient each.
@@ -39,14 +39,13 @@ from vallis.core.types import (
     Solution,
     Source,
 )
-from vallis.measurements.memorization._noisy_labels import noisy, true_targets
 from vallis.numerics.means import Floats, ratio
+from vallis.numerics.noisy_labels import WILSON, Fates, fates, noisy_marks, true_targets
 from vallis.numerics.presentations import presentations
 from vallis.numerics.proportions import Proportion, difference, share
 from vallis.numerics.scores import ignored_target
 from vallis.numerics.surface import surface
 
-_WILSON = "share of {}; Wilson's interval at 95 %, the error bar is its half width at 68 %"
 _Values = dict[str, Estimate | Array]
 
 
@@ -58,7 +57,7 @@ class MemorizationGap:
         num_bins: of the histograms of the probability that the given label has.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -108,22 +107,17 @@ class MemorizationGap:
         return Result(values=self._values(sides), notes=_notes(sides))
 
     def _values(self, sides: Mapping[str, _Side]) -> _Values:
-        wrong, clean = sides["noisy"], sides["clean"]
-        values: _Values = {
-            **_share("noisy_fraction", share(wrong.size, wrong.size + clean.size), "the training examples")
-        }
-        accuracies = {name: share(int(side.right.sum()), side.size) for name, side in sides.items() if side.size}
-        for name, found in accuracies.items():
-            values |= _share(f"{name}_accuracy", found, f"the {name} examples, by the given label")
-            values |= sides[name].means(name, self.num_bins)
-        truth, given = int(wrong.right_by_truth.sum()), int(wrong.right.sum())
-        values |= _share("noisy_true_accuracy", share(truth, wrong.size), "the noisy examples, by the true label")
-        neither = share(wrong.size - truth - given, wrong.size)
-        values |= _share("noisy_neither_fraction", neither, "the noisy examples that get a third label")
-        if clean.size:
-            gap = difference(accuracies["clean"], accuracies["noisy"])
-            method = "clean minus noisy accuracy; Newcombe's interval at 95 %, the error bar is from those of both"
-            values |= _share("accuracy_gap", gap, method, in_full=True)
+        clean, found = sides["clean"], _fates(sides)
+        values: _Values = {**found.estimates()}
+        shares = {"noisy": found.noisy, "memorized": found.memorized, "recovered": found.recovered}
+        values |= {f"{name}_fraction_interval": _interval(one) for name, one in shares.items() if one is not None}
+        for name, side in sides.items():
+            values |= side.means(name, self.num_bins) if side.size else {}
+        if clean.size and found.memorized is not None:
+            accuracy = share(int(clean.right.sum()), clean.size)
+            values |= _share("clean_accuracy", accuracy, WILSON.format("the clean examples, by the given label"))
+            method = "clean accuracy minus the memorized share; Newcombe's interval at 95 %, the error bar is from both"
+            values |= _share("accuracy_gap", difference(accuracy, found.memorized), method)
             losses = [value for value in (values["noisy_loss"], values["clean_loss"]) if isinstance(value, Estimate)]
             values["loss_gap"] = _difference(*losses)
         return values
@@ -132,12 +126,11 @@ class MemorizationGap:
         return (_bars(result), _histograms(result))
 
     def reading(self, result: Result) -> str:
-        found, low_high = result.estimate("noisy_accuracy"), result.array("noisy_accuracy_interval").data
-        number, true = result.estimate("noisy_fraction"), result.estimate("noisy_true_accuracy")
-        low, high = low_high
+        found, (low, high) = result.estimate("memorized_fraction"), result.array("memorized_fraction_interval").data
+        number, true = result.estimate("noisy_fraction"), result.estimate("recovered_fraction")
         said = f"A share of {quantity(number)} of the {number.n:,} training labels is not the true one. "
         said += (
-            f"Of these {found.n:,} noisy labels {quantity(found)} are memorised (between {low:.3g} and {high:.3g}), "
+            f"Of these {found.n:,} noisy labels {quantity(found)} are memorized (between {low:.3g} and {high:.3g}), "
         )
         said += f"while {quantity(true)} of their inputs still get the true label"
         if "accuracy_gap" not in result.values:
@@ -197,7 +190,8 @@ def _sides(objective: Objective, true: torch.Tensor) -> dict[str, _Side] | None:
             parts = [presentations(scores, targets, *how) for targets in (y, truth)]  # type: ignore[arg-type]
             chosen = parts[0].counted & parts[1].counted
             columns = [value for part in parts for value in (part.correct, part.losses, part.probabilities)]
-            rows = torch.stack([column.double() for column in [*columns, noisy(y, truth, loss).to(chosen.device)]])
+            columns.append(noisy_marks(y, truth, loss).to(chosen.device))
+            rows = torch.stack([column.double() for column in columns])
             found.append(rows[:, chosen].cpu().numpy())
     whole = np.concatenate(found, axis=1)
     names = _Side.__dataclass_fields__
@@ -215,11 +209,22 @@ def _fit(scores: torch.Tensor, y: torch.Tensor, kind: str) -> bool:
     return scores.ndim > 1 and scores.shape[1] > 1 and (shares or classes)
 
 
-def _share(name: str, found: Proportion, what: str, in_full: bool = False) -> _Values:
-    method = what if in_full else _WILSON.format(what)
-    ends = Array(data=np.array([found.low, found.high]), dims=("bound",), coords={"bound": np.array([0.025, 0.975])})
+def _fates(sides: Mapping[str, _Side]) -> Fates:
+    marks = torch.cat([torch.full((side.size,), name == "noisy") for name, side in sides.items()])
+    answers = [
+        torch.cat([torch.from_numpy(getattr(side, key)) > 0 for side in sides.values()])
+        for key in ("right", "right_by_truth")
+    ]
+    return fates(marks, *answers)
+
+
+def _share(name: str, found: Proportion, method: str) -> _Values:
     value = Estimate(value=found.value, stderr=found.stderr, n=found.n, method=method)
-    return {name: value, f"{name}_interval": ends}
+    return {name: value, f"{name}_interval": _interval(found)}
+
+
+def _interval(found: Proportion) -> Array:
+    return Array(data=np.array([found.low, found.high]), dims=("bound",), coords={"bound": np.array([0.025, 0.975])})
 
 
 def _mean(values: Floats, unit: str, method: str) -> Estimate:
@@ -247,9 +252,9 @@ def _notes(sides: Mapping[str, _Side]) -> tuple[Note, ...]:
 def _bars(result: Result) -> Figure:
     names = {
         "clean_accuracy": "clean: given label",
-        "noisy_accuracy": "noisy: given label",
-        "noisy_true_accuracy": "noisy: true label",
-        "noisy_neither_fraction": "noisy: another label",
+        "memorized_fraction": "noisy: given label",
+        "recovered_fraction": "noisy: true label",
+        "neither_fraction": "noisy: another label",
     }
     held = {words: result.estimate(key) for key, words in names.items() if key in result.values}
     mark = Mark(
