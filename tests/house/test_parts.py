@@ -58,8 +58,7 @@ def mute(package: Path) -> list[str]:
     return found
 
 
-# The first theory part comes with message passing; until then a theory curve proves its protocol in vallis/testing.
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "theory"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_there_are_parts_of_every_kind(kind: str) -> None:
     """The tests below pass on an empty folder; this one does not."""
     assert [file for found, file in parts() if found == kind]

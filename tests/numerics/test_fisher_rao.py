@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.numerics.solutions import AWKWARD, built, classes, held, mlp, random
 from tests.numerics.test_curvature import dense_gauss_newton
+from vallis.core.corrected_losses import ForwardCorrected
 from vallis.core.data import Arrays
 from vallis.core.errors import LossError
 from vallis.core.losses import BinaryCrossEntropy
@@ -154,3 +155,21 @@ def test_a_loss_without_scores_has_none() -> None:
     solution = held(built(lambda: Two(2, 1)), random(9, 2), random(9, 1), loss=loss)
     with pytest.raises(LossError):
         fisher_rao_norm(Objective(solution))
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_a_loss_that_is_not_convex_has_no_norm_of_the_model_where_the_form_is_negative(scale: float) -> None:
+    loss = ForwardCorrected(transition=[[0.6, 0.4], [0.1, 0.9]])
+    module = built(lambda: nn.Linear(3, 2)).double()
+    with torch.no_grad():
+        for value in module.parameters():
+            value.mul_(scale)
+    solution = held(module, random(30, 3).double(), classes(30) % 2, loss)
+    at = dense_vector(solution)
+    form = float(at @ dense_gauss_newton(solution) @ at)
+    if form > 0:
+        assert model_fisher_rao_norm(Objective(solution)) == pytest.approx(form**0.5, rel=1e-9)
+        return
+    assert scale == 3.0
+    with pytest.raises(LossError, match=r"w'Gw >= 0 was required for a norm, -[\d.]+ came"):
+        model_fisher_rao_norm(Objective(solution))

@@ -42,12 +42,19 @@ def model_fisher_rao_norm(objective: Objective) -> float:
     There the labels are drawn from the network's own predictions, so it does not vanish where the labels are fitted.
 
     Raises:
-        LossError: the loss has no scores.
+        LossError: the loss has no scores, or bends down so much that ``w' G w`` is negative.
     """
     origin = objective.vector(objective.origin)
     operator = GaussNewton(objective)
-    squared = float(origin.double() @ operator.matvec(origin).double())
+    product = operator.matvec(origin)
     operator.clear()
+    squared = float(origin.double() @ product.double())
+    rounding = math.sqrt(torch.finfo(product.dtype).eps) * float(origin.double().norm() * product.double().norm())
+    if squared < -rounding:
+        raise LossError(
+            f"a Gauss-Newton matrix G with w'Gw >= 0 was required for a norm, {squared:.3g} came, because the loss is "
+            "not convex in the scores: use the norm with the labels of the data"
+        )
     return math.sqrt(max(0.0, squared))
 
 

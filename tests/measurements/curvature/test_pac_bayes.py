@@ -24,6 +24,7 @@ from tests.numerics.solutions import (
     regression,
     tokens,
 )
+from vallis.core.corrected_losses import ForwardCorrected
 from vallis.core.data import Arrays, Batches
 from vallis.core.errors import SettingsError
 from vallis.core.objective import Objective
@@ -292,3 +293,19 @@ def test_pictures() -> None:
 def test_impossible_settings_are_refused(bad: dict[str, Any], words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         PacBayes(**bad)
+
+
+def test_a_loss_without_kronecker_factors_has_bounds_along_the_other_axes() -> None:
+    """Forward correction is not convex in the scores: only the axes of the parameters are left, or none."""
+    loss = ForwardCorrected(transition=((0.6, 0.2, 0.2), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8)))
+    solution = held(built(lambda: nn.Linear(3, 3)), random(40, 3), classes(40), loss)
+    part = PacBayes(axes=AXES, epochs=3, batch_size=20, num_draws=20, num_test_draws=5)
+    found = measured(part, [solution])
+    (note,) = (note for note in found.notes if note.code == "no_kronecker_form")
+    assert "no bound along curvature and refreshed axes" in note.text and "convex in the scores" in note.text
+    assert [name for name in found.values if name.startswith("bound_")] == ["bound_standard"]
+    alone = replace(part, axes=("standard",))
+    assert found.estimate("bound_standard") == measured(alone, [solution]).estimate("bound_standard")
+    assert part.reading(found) == alone.reading(found), "one bound holds with the probability of one"
+    nothing = replace(part, axes=("curvature",)).measure([solution], RNG)
+    assert isinstance(nothing, NotApplicable) and nothing.note.code == "no_kronecker_form"

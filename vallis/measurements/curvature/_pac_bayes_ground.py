@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from vallis.core.errors import LossError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, NotApplicable, Note, Solution
@@ -175,6 +176,15 @@ def settling(objectives: Mapping[str, Floats]) -> tuple[Note, ...]:
         "epochs may lower it."
     )
     return (Note(code="not_converged", text=text),)
+
+
+def without_axes(lost: Mapping[str, LossError]) -> tuple[Note, ...]:
+    """Along which axes there is no bound, and why."""
+    if not lost:
+        return ()
+    why = str(next(iter(lost.values()))).partition(":")[0]
+    text = f"There is no bound along {listed(list(lost))} axes, because the loss has no Kronecker factors: {why}."
+    return (Note(code="no_kronecker_form", text=text),)
 
 
 def _prior(path: Sequence[Solution], objective: Objective) -> tuple[torch.Tensor, tuple[Note, ...]]:

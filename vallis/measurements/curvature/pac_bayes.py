@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from vallis.core.errors import SettingsError
+from vallis.core.errors import LossError, SettingsError
 from vallis.core.numbers import written
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Outcome, Result, Solution, Source
@@ -121,10 +121,16 @@ class PacBayes:
         if isinstance(ground, NotApplicable):
             return ground
         values: dict[str, Estimate | Array] = dict(ground_of.of_the_network(ground))
-        smallest, walks = 1.0, dict[str, Floats]()
+        smallest, walks, lost = 1.0, dict[str, Floats](), dict[str, LossError]()
         test = ground_of.unseen(path[-1], self.test_split, self.split)
         for basis in self.axes:
-            posterior = self._posterior(ground, basis, rng.child("posterior"))
+            try:
+                posterior = self._posterior(ground, basis, rng.child("posterior"))
+            except LossError as error:
+                if basis == "standard":
+                    raise
+                lost[basis] = error  # a loss without Kronecker factors, which only these axes need
+                continue
             found = self._certified(ground, posterior, basis, rng.child("certificate"))
             values |= found
             bound = found[f"bound_{basis}"].value
@@ -139,13 +145,16 @@ class PacBayes:
                 coords={"epoch": np.arange(1.0, len(posterior.objectives) + 1)},
             )
             smallest, walks = min(smallest, bound), {**walks, basis: posterior.objectives}
+        without = ground_of.without_axes(lost)
+        if not walks:
+            return NotApplicable(note=without[0])
         verdict, notes = ground_of.judged(ground, smallest)
-        return Result(values=values | verdict, notes=(*ground.notes, *notes, *ground_of.settling(walks)))
+        return Result(values=values | verdict, notes=(*ground.notes, *without, *notes, *ground_of.settling(walks)))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         marks = []
         for key, label in _SHOWN.items():
-            found = {basis: result.values.get(f"{key}_{basis}") for basis in self.axes}
+            found = {basis: result.values.get(f"{key}_{basis}") for basis in self._found(result)}
             shown = {basis: one for basis, one in found.items() if isinstance(one, Estimate)}
             if shown:
                 heights = np.array([one.value for one in shown.values()])
@@ -162,7 +171,7 @@ class PacBayes:
             caption=f"To draw the answer among the classes errs on {guessing}, to answer always the most frequent one "
             f"on {majority} of the training examples.",
         )
-        lines = [(basis, result.array(f"objective_{basis}")) for basis in self.axes]
+        lines = [(basis, result.array(f"objective_{basis}")) for basis in self._found(result)]
         walk = Figure(
             name="pac_bayes_objective",
             title="How the posteriors were found",
@@ -173,10 +182,11 @@ class PacBayes:
         return (bars, walk) if self.epochs else (bars,)
 
     def reading(self, result: Result) -> str:
-        basis = min(self.axes, key=lambda one: result.estimate(f"bound_{one}").value)
+        bases = self._found(result)
+        basis = min(bases, key=lambda one: result.estimate(f"bound_{one}").value)
         bound, seen = result.estimate(f"bound_{basis}").value, result.estimate(f"train_error_{basis}").value
         # The smallest of several bounds is chosen by looking at them: all must hold for it to hold.
-        sure = max(0.0, 1 - len(self.axes) * (self.failure + self.draws_failure))
+        sure = max(0.0, 1 - len(bases) * (self.failure + self.draws_failure))
         unseen = ""
         if f"test_error_{basis}" in result.values:
             unseen = f" ({_share(result.estimate(f'test_error_{basis}').value)} of the test examples)"
@@ -184,10 +194,8 @@ class PacBayes:
             f"Networks drawn around this one, along {basis} axes, err on a share of {_share(seen)} of the training "
             f"examples{unseen} and, with probability {sure:.4g}, on a share of at most {_share(bound)} of new ones"
         )
-        if len(self.axes) > 1:
-            others = [
-                f"{_share(result.estimate(f'bound_{one}').value)} along {one}" for one in self.axes if one != basis
-            ]
+        if len(bases) > 1:
+            others = [f"{_share(result.estimate(f'bound_{one}').value)} along {one}" for one in bases if one != basis]
             said += f"; the bound is {listed(others)} axes"
         return " ".join([f"{said}.", *self._doubts(result, bound)])
 
@@ -209,6 +217,10 @@ class PacBayes:
                 "data."
             )
         return doubts
+
+    def _found(self, result: Result) -> tuple[Basis, ...]:
+        """Along which axes there is a bound."""
+        return tuple(basis for basis in self.axes if f"bound_{basis}" in result.values)
 
     def _fitting(self) -> Fitting:
         return Fitting(

@@ -5,7 +5,8 @@ Definition: nine numbers at one point w of the mean loss L over a split.
     average_rise its mean over |e| = radius, all directions alike. worst_relative_rise and average_relative_rise are the
     same with |e / |w|| in place of |e|, elementwise: the operator that normalises (ASAM) is the diagonal matrix of all
     |w_i|, biases included. fisher_rao_norm is sqrt(E <dl/dw, w>^2) over the examples with their labels,
-    model_fisher_rao_norm the same with labels drawn from the network (sqrt(w'Gw), G the Gauss-Newton matrix).
+    model_fisher_rao_norm sqrt(w'Gw) with G the Gauss-Newton matrix: for cross-entropy, and for squared error up to a
+    factor, the same with labels drawn from the network. A loss that is not convex in the scores may have none.
     relative_flatness is sum over units s, t of <w_s, w_t> Tr(H_st) of one layer's weights.
     Rescaling the layers of a ReLU network, which changes no output, changes the first four and none of the other five;
     the relative rises and the Fisher-Rao norms do not see single units rescaled either. No measure sees the units of a

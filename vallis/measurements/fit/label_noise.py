@@ -105,7 +105,7 @@ class LabelNoise:
         solution: Solution = subject
         y = _classes(solution, self.split)
         if y is None:
-            text = "There is no label noise to speak of: an example has no single class among at least two here."
+            text = "No transition matrix can be read off: the network has no scores of at least two classes, or no single label."
             return NotApplicable(note=Note(code="not_classification", text=text))
         probabilities = predicted_probabilities(solution, self.split)
         if not bool(probabilities.isfinite().all()):
