@@ -217,6 +217,23 @@ def placed():
 """
 
 
+NOISY = """from mine import network
+def noisy():
+    given = network()
+    x, y = given["train"]
+    return {**given, "other_splits": {"true_labels": (x, (y + (y == 0)) % 3)}, "measurements": ["memorization_gap"]}
+def twice():
+    return {**noisy(), "other_splits": {"train": network()["train"]}}
+"""
+
+
+def test_your_own_network_with_true_labels_beside_noisy_ones(own: Vallis) -> None:
+    Path("noise.py").write_text(NOISY)
+    assert "10 noisy labels" in own.good("examine", "noise.py:noisy", "--out", "noisy")
+    assert report("noisy")["results"]["memorization_gap"]["status"] == "ok"  # type: ignore[index]
+    assert "splits beside train and test were required" in own.refused("examine", "noise.py:twice")
+
+
 def test_settings_and_options_hold_for_your_own_network_too(own: Vallis) -> None:
     Path("more.py").write_text(MORE)
     assert "no option prefix is named '--foo.'" in own.refused("examine", "mine.py:network", "--foo.x", "1")

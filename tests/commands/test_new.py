@@ -30,10 +30,10 @@ def tool(name: str, *words: object, folder: Path) -> str:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the source in which a part of every kind was written, one with the longest name there may be."""
     folder = tmp_path_factory.mktemp("checkout")
-    unwanted = shutil.ignore_patterns("__pycache__")
-    for name in ("vallis", "tests"):
+    unwanted = shutil.ignore_patterns("__pycache__", "_build", "parts", "modules")
+    for name in ("vallis", "tests", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, folder / name, ignore=unwanted)
-    for name in ("pyproject.toml", "constraints.txt", "Makefile"):
+    for name in ("pyproject.toml", "constraints.txt", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, folder)
     for kind in catalog.KINDS:
         tool("vallis", "new", SINGULAR.get(kind, kind), f"demo_{kind}", folder=folder)

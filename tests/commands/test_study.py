@@ -135,7 +135,9 @@ def test_a_study_killed_twenty_times_ends_with_the_same_bits(tmp_path: Path) -> 
         process.kill()
         process.wait()
         seen.append(len(list((tmp_path / "wild" / "store" / "objects").glob("*/*"))))
-    assert 0 < seen[0] < seen[-1], f"the kills were not spread over the work: {seen}"
+    # Networks that are trained together end together, so many a kill finds nothing finished.
+    whole = len(list((tmp_path / "calm" / "store" / "objects").glob("*/*")))
+    assert seen[0] < seen[-1] <= whole, f"the kills were not spread over the work: {seen} of {whole}"
     subprocess.run([*command, tmp_path / "wild"], check=True, capture_output=True)
     assert files(tmp_path / "wild") == files(tmp_path / "calm")
 

@@ -37,9 +37,18 @@ def test_no_pairs_of_one_end() -> None:
 def test_residuals_tell_of_what_is_wrong_with_the_products() -> None:
     """Of products that are not quite symmetric the residual is the distance to an eigenpair, not zero."""
     matrix = rotated(VALUES)
+    matrix[0, 1] += 1e-6
+    found = dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0), tolerance=1e-8).largest
+    assert 1e-8 < found.residuals.max() < 2e-6
+    assert not found.converged.all()
+    assert dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0), tolerance=1e-4).largest.converged.all()
+
+
+def test_what_is_not_symmetric_is_refused() -> None:
+    matrix = rotated(VALUES)
     matrix[0, 1] += 1e-3
-    operator = Dense(matrix)
-    assert 1e-5 < dense_spectrum(operator, Wanted(largest=7, smallest=0)).largest.residuals.max() < 2e-3
+    with pytest.raises(UsageError, match=r"a symmetric operator was required, .* differ by 0\.001"):
+        dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0))
 
 
 def test_nan_is_refused() -> None:

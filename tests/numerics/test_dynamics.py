@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -210,6 +211,9 @@ def test_a_memory_is_plain_and_shares_its_buffers() -> None:
         ({"num_examples": 3, "identities": [1]}, SettingsError),
         ({"num_examples": 0}, SettingsError),
         ({"num_examples": 3, "num_presentations": 0}, SettingsError),
+        ({"num_examples": 3.0}, SettingsError),
+        ({"num_examples": torch.zeros(3, 2)}, SettingsError),
+        ({"kind": "multiclass"}, SettingsError),
         ({"keep": ("margin",)}, SettingsError),
         ({"identities": [0.5]}, DataError),
         ({"identities": []}, DataError),
@@ -242,3 +246,46 @@ def test_logits_and_buffers_on_any_device(device: str) -> None:
         {key: value.cpu() if isinstance(value, torch.Tensor) else value for key, value in recorder.memory().items()}
     )
     must_agree(must_agree_on_cpu, one_by_one(stream()))
+
+
+def test_what_a_loop_has_at_hand_will_do() -> None:
+    """Arrays, lists and ranges, a number of examples that NumPy counted, and one name to keep."""
+    logits, y = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 3, 1])
+    wanted = DynamicsRecorder(num_examples=5)
+    wanted.update(torch.arange(3), logits, y)
+    for index, targets in ((range(3), y.numpy()), ([0, 1, 2], y.tolist()), (np.arange(3), y)):
+        found = DynamicsRecorder(num_examples=np.int64(5), keep="margins")
+        found.update(index, logits, targets)  # type: ignore[arg-type]
+        assert list(found.recorded) == ["correct", "updates", "margins"]
+        assert torch.equal(found.recorded["margins"], wanted.recorded["margins"])
+    assert repr(wanted) == "DynamicsRecorder(5 examples, presentations of each: 0 to 1)"
+    assert repr(DynamicsRecorder()) == "DynamicsRecorder(0 examples, presentations of each: 0)"
+
+
+@pytest.mark.parametrize(
+    ("index", "logits", "said"),
+    [
+        (None, torch.zeros(2, 3), "a NoneType of other things came: let the data set return"),
+        (["a", "b"], torch.zeros(2, 3), "a list of other things came"),
+        ([0, 1], {"logits": torch.zeros(2, 3)}, "a dict came: take it out of what the model returned"),
+        ([0], torch.zeros(2, 3), r"one entry a row of logits, and tokens as logits \(B, C, T\)"),
+    ],
+    ids=["none", "texts", "dict", "flat"],
+)
+def test_what_a_loop_gets_wrong_is_said_in_a_sentence(index: Any, logits: Any, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        DynamicsRecorder(num_examples=5).update(index, logits, torch.tensor([0, 1]))
+
+
+def test_presentations_of_several_steps_at_once() -> None:
+    """The step of each example goes where that of the batch would go, and counts for those that count."""
+    logits, y = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, -100, 2, 0, 1])
+    index, steps = torch.tensor([0, 1, 2, 0, 2, 1]), torch.tensor([4, 4, 4, 5, 5, 6], dtype=torch.int32)
+    found, wanted = DynamicsRecorder(num_examples=3), DynamicsRecorder(num_examples=3)
+    found.record(index, presentations(logits, y), step=steps)
+    for step in (4, 5, 6):
+        chosen = steps == step
+        wanted.update(index[chosen], logits[chosen], y[chosen], step=step)
+    assert torch.equal(found.seen, wanted.seen) and found.seen.tolist() == [2, 2, 1]
+    for name, column in wanted.recorded.items():
+        torch.testing.assert_close(found.recorded[name], column, rtol=1e-6, atol=1e-6)

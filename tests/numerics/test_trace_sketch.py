@@ -13,13 +13,14 @@ from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
 from vallis.numerics.operators import Dense
 from vallis.numerics.trace import t_quantile
-from vallis.numerics.trace_sketch import METHODS, hutchplusplus, krylov, xnystrace, xtrace
+from vallis.numerics.trace_sketch import METHODS, _corrected, _Seen, hutchplusplus, krylov, xnystrace, xtrace
 
 RNG = Rng(0).child("sketch")
 REPEATS = 200
 SQUARED = MATRIX @ MATRIX
 FLAT = rotated(1.0 + 0.1 * torch.randn(300, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
 INDEFINITE = rotated(torch.cat([torch.linspace(0.1, 1, 150), -torch.linspace(0.1, 1, 150)]).double())
+SEMICIRCLE = (lambda noise: noise + noise.T)(torch.randn(300, 300, generator=torch.Generator().manual_seed(2)).double())
 SLOW = rotated(1.0 / torch.arange(1.0, 301.0, dtype=torch.float64))
 
 
@@ -30,6 +31,7 @@ SLOW = rotated(1.0 / torch.arange(1.0, 301.0, dtype=torch.float64))
         (MATRIX, "krylov", 60),
         (SLOW, "krylov", 40),
         (FLAT, "krylov", 40),
+        (SEMICIRCLE, "krylov", 40),
         (INDEFINITE, "krylov", 24),
         (INDEFINITE, "krylov", 60),
         (MATRIX, "hutch++", 60),
@@ -73,27 +75,64 @@ def test_the_krylov_sketch_is_the_best_where_eigenvalues_fall_off_slowly() -> No
     assert spread(MATRIX, "krylov", 60) < spread(MATRIX, "hutch++", 60)
 
 
-@pytest.mark.parametrize("matrix", [FLAT, INDEFINITE, SLOW, MATRIX])
+@pytest.mark.parametrize("matrix", [FLAT, INDEFINITE, SEMICIRCLE, SLOW, MATRIX])
 def test_a_krylov_space_costs_little_where_nothing_stands_out(matrix: torch.Tensor) -> None:
     """Of signs alone the error is known; of n products a ninth is tried on the space: root of 9/8, and noise of 200.
 
-    The root mean square of 200 normal errors is within 16 % of its mean in all but one case of a thousand.
+    The root mean square of 200 normal errors is within 16 % of its mean in all but one case of a thousand. The error
+    bar by the jackknife is on average too large, if anything, and by no more than a half here.
     """
     true, num_products = float(matrix.trace()), 54
     signs = np.sqrt(2 * float((matrix**2).sum() - (matrix.diagonal() ** 2).sum()) / num_products)
     found = [krylov(Dense(matrix), num_products, RNG.child(seed)) for seed in range(REPEATS)]
     errors = np.array([each.samples.mean() - true for each in found])
     claimed = np.array([each.stderr for each in found], dtype=float)
-    assert np.sqrt(np.mean(errors**2)) < 1.16 * np.sqrt(9 / 8) * signs
-    # The error bar says no more and no less than what the errors are.
-    assert np.sqrt(np.mean(claimed**2)) == pytest.approx(np.sqrt(np.mean(errors**2)), rel=0.2)
+    error = np.sqrt(np.mean(errors**2))
+    assert error < 1.16 * np.sqrt(9 / 8) * signs
+    assert error / 1.16 < np.sqrt(np.mean(claimed**2)) < 1.5 * error
 
 
-@pytest.mark.parametrize(("matrix", "least", "most"), [(INDEFINITE, 4, 8), (SLOW, 20, 27)])
+def test_probes_that_correct_each_other_beat_those_that_do_not() -> None:
+    """What eigenvalues that fall off as 1/k leave beyond the 18 largest: signs on that, in so many products, err more.
+
+    No space of 18 dimensions leaves less, so the bound holds for any sketch of which the probes make no use.
+    """
+    values = np.sort(torch.linalg.eigvalsh(SLOW).numpy())[::-1]
+    uncorrected = np.sqrt(2 * np.sum(values[18:] ** 2) / (54 - 18))
+    errors = [krylov(Dense(SLOW), 54, RNG.child(seed)).samples.mean() - values.sum() for seed in range(REPEATS)]
+    assert np.sqrt(np.mean(np.square(errors))) < uncorrected
+
+
+@pytest.mark.parametrize("is_centred", [True, False])
+def test_a_correction_by_the_other_probes_is_what_it_says(is_centred: bool) -> None:
+    """Each sample from a sketch that is made anew of the other probes, by the eigenvectors of their forms."""
+    generator, count, damping = torch.Generator().manual_seed(4), 7, 0.7
+    probes = torch.randn(count, P, generator=generator, dtype=torch.float64)
+    products = probes @ SQUARED
+    forms, squares, lengths = (
+        one @ other.T for one, other in ((probes, products), (products, products), (probes,) * 2)
+    )
+    found = _corrected(_Seen(forms.numpy(), squares.numpy(), lengths.numpy(), P), is_centred, damping)
+    mean = float(forms.trace() / lengths.trace()) if is_centred else 0.0
+    centred = SQUARED - mean * torch.eye(P, dtype=torch.float64)
+    beside = (probes @ centred @ probes.T)[~torch.eye(count, dtype=torch.bool)]
+    shift = damping * float(beside.square().mean().sqrt()) * count**0.5
+    for place in range(count):
+        kept = [each for each in range(count) if each != place]
+        others, own = probes[kept], probes[place]
+        values, vectors = torch.linalg.eigh(others @ centred @ others.T)
+        sketch = centred @ others.T @ vectors
+        low_rank = sketch @ torch.diag(values / (values**2 + shift**2)) @ sketch.T
+        eigenvalue = float(forms.diagonal()[kept].sum() / lengths.diagonal()[kept].sum())
+        expected = float(low_rank.trace() + own @ (SQUARED - low_rank) @ own) + eigenvalue * (P - float(own @ own))
+        assert found[place] == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(("matrix", "least", "most"), [(INDEFINITE, 4, 8), (SLOW, 15, 18)])
 def test_the_space_grows_for_as_long_as_it_pays(matrix: torch.Tensor, least: int, most: int) -> None:
     sizes = [54 - len(krylov(Dense(matrix), 54, RNG.child(seed)).samples) for seed in range(20)]
     assert least <= np.median(sizes) <= most
-    assert max(sizes) <= 27
+    assert max(sizes) <= 18
 
 
 @pytest.mark.parametrize("method", METHODS)

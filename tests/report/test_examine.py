@@ -279,3 +279,19 @@ def test_the_reading_names_finite_numbers() -> None:
     assert found.reading
     assert not any("nan" in line.lower().split() for line in found.reading)
     assert door.PANELS[0] == "quick"
+
+
+def test_further_splits_reach_the_measurements() -> None:
+    """Four of the twelve labels are not the true ones."""
+    module = nn.Linear(2, 3)
+    x, true = torch.randn(12, 2, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    y = torch.where(true == 0, 1, true)
+    found = vallis.examine(
+        module,
+        nn.functional.cross_entropy,
+        train=(x, y),
+        other_splits={"true_labels": (x, true)},
+        measurements=["memorization_gap"],
+    )
+    share = found.value("memorization_gap", "noisy_fraction")
+    assert (share.value, share.n) == (4 / 12, 12)

@@ -71,8 +71,8 @@ def full_precision() -> Iterator[None]:
 
 @contextmanager
 def differentiating() -> Iterator[None]:
-    """Records gradients, whatever mode the caller is in."""
-    with torch.inference_mode(False), torch.enable_grad():
+    """Records gradients in full precision, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.enable_grad(), full_precision():
         yield
 
 

@@ -269,7 +269,9 @@ def _count_of(loss: Any) -> Callable[[Any], Any] | None:
             if y.is_floating_point():  # class probabilities (N, C, ...): torch divides by N, class weights or not
                 return y.numel() / y.shape[1]
             counted = y[y != ignored]
-            return weights.to(counted.device)[counted].sum() if weights is not None else (y != ignored).sum()
+            if weights is None:
+                return counted.numel()
+            return weights.to(counted.device, torch.float64)[counted].sum()
 
         return count
     elementwise = isinstance(loss, _ELEMENTWISE) or function_of(loss) in _ELEMENTWISE_FUNCTIONS

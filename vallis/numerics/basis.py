@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
 from vallis.numerics.operators import Operator
-from vallis.numerics.spectra import must_be_finite
+from vallis.numerics.spectra import must_be_finite, must_have_been_symmetric
 
 Floats = NDArray[np.float64]
 _COLUMNS = 1 << 16
@@ -190,11 +189,7 @@ class Basis:
         if not len(coefficients):
             return
         difference = float((self._products[: len(coefficients)] @ vector - coefficients).abs().max())
-        if difference > 100 * torch.finfo(self.operator.dtype).eps ** 0.5 * self._scale:
-            raise UsageError(
-                f"a symmetric operator was required, u @ A v and v @ A u differ by {difference:.2g} where A v has "
-                f"length {self._scale:.2g}: some layer's second derivative is wrong, so look at the unusual ones"
-            )
+        must_have_been_symmetric(difference, self._scale, self.operator.dtype)
 
     def _end(self, rest: torch.Tensor, place: int) -> _End:
         """What is left of the product of a row outside of the basis."""

@@ -7,32 +7,62 @@ import torch
 
 from vallis.core.types import Note
 from vallis.numerics.operators import Operator
-from vallis.numerics.spectra import Eigenpairs, Spectrum, must_be_finite
+from vallis.numerics.spectra import Eigenpairs, Spectrum, must_be_finite, must_have_been_symmetric
 from vallis.numerics.wanted import Wanted
 
 
-def dense_spectrum(operator: Operator, wanted: Wanted, notes: tuple[Note, ...] = ()) -> Spectrum:
-    """The wanted pairs by P products and a dense solver in float64, multiplicities included.
+def symmetric_matrix(operator: Operator) -> torch.Tensor:
+    """``(P, P)`` in float64, exactly symmetric: the operator by P products.
 
     Raises:
-        UsageError: a product is not finite.
+        UsageError: a product is not finite, or the operator is not symmetric.
     """
+    matrix = _written_out(operator)
+    return (matrix + matrix.T) / 2
+
+
+def _written_out(operator: Operator) -> torch.Tensor:
+    """As its products say, which may be symmetric up to rounding only."""
     matrix = operator.dense().double()
     must_be_finite(float(matrix.abs().sum()))
+    difference, scale = float((matrix - matrix.T).abs().max()), float(matrix.norm(dim=0).max())
+    must_have_been_symmetric(difference, scale, operator.dtype)
+    return matrix
+
+
+def dense_spectrum(
+    operator: Operator, wanted: Wanted, tolerance: float = np.inf, notes: tuple[Note, ...] = ()
+) -> Spectrum:
+    """The wanted pairs by P products and a dense solver in float64, multiplicities included.
+
+    Args:
+        operator: of the P parameters.
+        wanted: which pairs.
+        tolerance: see `vallis.numerics.lanczos.eigenpairs`; what misses it is said not to have converged.
+        notes: to go along.
+
+    Raises:
+        UsageError: a product is not finite, or the operator is not symmetric.
+    """
+    matrix = _written_out(operator)
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+    scale = float(values.abs().max())
     places = wanted.places(values.cpu().numpy())
     chosen, kept = values[places], vectors[:, places]
+    residuals = (matrix @ kept - kept * chosen).norm(dim=0).cpu().numpy()
+    # The solver's own rounding is no reason to say that more products would help.
+    rounding = 100 * operator.size * torch.finfo(torch.float64).eps * scale
     pairs = Eigenpairs(
         values=chosen.cpu().numpy(),
         vectors=kept,
-        residuals=(matrix @ kept - kept * chosen).norm(dim=0).cpu().numpy(),
-        converged=np.ones(len(places), dtype=bool),
+        residuals=residuals,
+        converged=residuals <= max(tolerance * scale, rounding),
     )
     largest, smallest = wanted.ends(pairs)
     return Spectrum(
         largest=largest,
         smallest=smallest,
-        scale=float(values.abs().max()),
+        scale=scale,
         num_products=operator.size,
         stop="dense",
         notes=notes,

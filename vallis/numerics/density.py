@@ -21,10 +21,11 @@ from vallis.core.errors import SettingsError
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Note
+from vallis.numerics.dense import symmetric_matrix
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import Floats, band, notes_on_known, sphere, standard_error
 from vallis.numerics.quadrature import Quadrature, Recurrence, rounding_of
-from vallis.numerics.spectra import Eigenpairs, must_be_finite
+from vallis.numerics.spectra import Eigenpairs
 
 EXACT_SIZE = 256
 # A node has converged to one eigenvalue when its residual is this small beside the gap to its neighbours, and when its
@@ -303,9 +304,7 @@ def _as_measure(found: Density | Floats) -> tuple[Floats, Floats]:
 
 
 def _exact(operator: Operator) -> Density:
-    matrix = operator.dense().double()
-    must_be_finite(float(matrix.abs().sum()))
-    values = torch.linalg.eigvalsh((matrix + matrix.T) / 2).cpu().numpy()[::-1]
+    values = torch.linalg.eigvalsh(symmetric_matrix(operator)).cpu().numpy()[::-1]
     return Density(
         size=operator.size,
         known=values.copy(),

@@ -18,10 +18,11 @@ from vallis.core.errors import SettingsError, UsageError
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Note
+from vallis.numerics.dense import symmetric_matrix
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import Floats, band, notes_on_known, sphere, standard_error
 from vallis.numerics.quadrature import Quadrature, Recurrence, rounding_of
-from vallis.numerics.spectra import Eigenpairs, must_be_finite
+from vallis.numerics.spectra import Eigenpairs
 
 EXACT_SIZE = 256
 
@@ -195,9 +196,7 @@ def _must_begin_at(lower_end: float, known: Eigenpairs | None, smallest: float, 
 
 
 def _exact(operator: Operator, shift: float, lower_end: float | None) -> LogDeterminant:
-    matrix = operator.dense().double()
-    must_be_finite(float(matrix.abs().sum()))
-    values = torch.linalg.eigvalsh((matrix + matrix.T) / 2).cpu().numpy()
+    values = torch.linalg.eigvalsh(symmetric_matrix(operator)).cpu().numpy()
     rounding = rounding_of(operator, values)
     _must_be_positive(float(values[0]), shift, rounding)
     if lower_end is not None:

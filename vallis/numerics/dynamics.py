@@ -12,6 +12,7 @@ An example's first presentation is its presentation 0, whenever it comes, so exa
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ class DynamicsRecorder:
         device: where the buffers lie.
 
     Raises:
-        SettingsError: a size is not positive, a quantity is unknown, or both ways to name examples were given.
+        SettingsError: a size is no positive number, a quantity or the kind is unknown, or both ways to name examples
+            were given.
         DataError: identities are no distinct integers.
     """
 
@@ -59,6 +61,10 @@ class DynamicsRecorder:
         ignore_index: int = -100,
         device: torch.device | str = "cpu",
     ) -> None:
+        num_examples = None if num_examples is None else _number(num_examples)
+        if kind not in (None, "categorical", "binary"):
+            raise SettingsError(f'kind "categorical", "binary" or None was required, {kind!r} came: choose one of them')
+        keep = (keep,) if isinstance(keep, str) else keep
         if num_examples is not None and identities is not None:
             raise SettingsError("num_examples or identities was required, both came: leave one out")
         if (num_examples is not None and num_examples < 1) or num_presentations < 1:
@@ -76,6 +82,12 @@ class DynamicsRecorder:
         kept = tuple(name for name in QUANTITIES if name in keep)
         with torch.inference_mode(False):  # or nothing could be written into the buffers outside of it
             self.timelines = Timelines(known, num_presentations, kept, torch.device(device))
+
+    def __repr__(self) -> str:
+        seen = self.seen
+        least, most = (int(seen.min()), int(seen.max())) if len(seen) else (0, 0)
+        times = f"{most}" if least == most else f"{least} to {most}"
+        return f"DynamicsRecorder({len(seen):,} examples, presentations of each: {times})"
 
     @property
     def identities(self) -> torch.Tensor:
@@ -110,7 +122,8 @@ class DynamicsRecorder:
         Args:
             index: ``(B,)`` the identities.
             logits: ``(B, C)``, ``(B, C, T)`` or ``(B,)``, with or without a graph, of any floating type and device.
-            targets: what they are judged against; an example none of whose targets counts is not presented.
+            targets: what they are judged against, a tensor or an array; an example none of whose targets counts is not
+                presented.
             losses: ``(B,)`` to be recorded in place of the cross-entropy.
             step: the number of the step, by which `merged` orders presentations; None counts the updates.
 
@@ -118,7 +131,8 @@ class DynamicsRecorder:
             DataError: the shapes do not fit, or an identity is unknown.
         """
         with torch.inference_mode(False), torch.no_grad():
-            seen = presentations(logits, targets, self.kind, self.ignore_index)
+            held = targets if isinstance(targets, torch.Tensor) else torch.as_tensor(targets)
+            seen = presentations(logits, held, self.kind, self.ignore_index)
             self.record(index, seen, losses=losses, step=step)
 
     def record(
@@ -127,23 +141,29 @@ class DynamicsRecorder:
         seen: Presentations,
         *,
         losses: torch.Tensor | None = None,
-        step: int | None = None,
+        step: int | torch.Tensor | None = None,
     ) -> None:
-        """Takes in presentations that are computed already; see `update`."""
+        """Takes in presentations that are computed already; see `update`.
+
+        The step may be one number an example ``(B,)``, for presentations of several steps at once.
+        """
         identities = _integers(index)
         if len(identities) != len(seen.correct) or (losses is not None and losses.shape != seen.correct.shape):
             raise DataError(
                 f"one identity (and one loss) an example was required, {len(identities)} identities came for "
-                f"{len(seen.correct)} examples: give index one entry a row of logits"
+                f"{len(seen.correct)} examples: give index one entry a row of logits, and tokens as logits (B, C, T)"
             )
         counted = seen.counted.to("cpu")
         values = {name: getattr(seen, name) for name in (*self.timelines.kept, "correct")}
         if losses is not None and "losses" in values:
             values["losses"] = losses.detach()
+        if isinstance(step, torch.Tensor):
+            values["updates"] = step
         if not bool(counted.all()):
             identities = identities[counted]
             values = {name: value[counted.to(value.device)] for name, value in values.items()}
-        self.timelines.append(identities, values, self.num_updates if step is None else step)
+        update = None if isinstance(step, torch.Tensor) else self.num_updates if step is None else step
+        self.timelines.append(identities, values, update)
         self.num_updates += 1
 
     def forgetting_events(self) -> torch.Tensor:
@@ -291,8 +311,23 @@ class DynamicsRecorder:
         return self.recorded[name]
 
 
+def _number(num_examples: Any) -> int:
+    try:
+        return operator.index(num_examples)
+    except TypeError as error:
+        raise SettingsError(
+            f"a number of examples was required, a {type(num_examples).__name__} came: give len(dataset)"
+        ) from error
+
+
 def _integers(index: torch.Tensor | Sequence[int]) -> torch.Tensor:
-    found = torch.as_tensor(index, device="cpu").detach()
+    try:
+        found = torch.as_tensor(index, device="cpu").detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"one integer identity an example was required, a {type(index).__name__} of other things came: "
+            "let the data set return the number of each example"
+        ) from error
     if found.ndim != 1 or found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         if found.numel():
             raise DataError(

@@ -75,7 +75,7 @@ def eigenpairs(
     notes = _clamped(operator.size, wanted.most)
     wanted = wanted.within(operator.size)
     if operator.size <= min(dense_size, max_products):
-        return dense_spectrum(operator, wanted, notes)
+        return dense_spectrum(operator, wanted, tolerance, notes)
     if start is not None:
         _must_span(start, operator.size)
     return Hunt(operator, wanted, tolerance, max_products, rng).run(search, start, notes)

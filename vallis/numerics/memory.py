@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,12 +20,16 @@ def spare_bytes(device: torch.device) -> int:
     return min(_system(), _container())
 
 
-def graph_bytes(build: Callable[[], object], besides: Iterable[torch.Tensor] = ()) -> int:
+def graph_bytes(build: Callable[[], object], besides: Iterable[torch.Tensor] = ()) -> float:
     """How much memory the graph that `build` makes and returns holds on to, its result included.
 
     Args:
         build: computes something that requires gradients and returns it; it is called once and what it made is freed.
         besides: tensors that exist anyway and are not counted.
+
+    Returns:
+        Bytes; infinity where it cannot be told, because a network that takes derivatives itself, by `torch.func`, lets
+        nobody see what its graph saves.
     """
     held: dict[int, int] = {}
 
@@ -32,8 +37,13 @@ def graph_bytes(build: Callable[[], object], besides: Iterable[torch.Tensor] = (
         held.update(_storage(tensor))
         return tensor.detach()  # the tensor itself, when it is an output, would keep its own node alive for ever
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        built = build()
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            built = build()
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        return math.inf
     for tensor in besides:
         for place in _storage(tensor):
             held.pop(place, None)

@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 
 from vallis.core.errors import UsageError
+from vallis.core.functional import full_precision
 
 
 class Operator(ABC):
@@ -53,7 +54,8 @@ class Operator(ABC):
         if vector.shape != (self.size,):
             raise UsageError(f"a vector of shape ({self.size},) was required, {tuple(vector.shape)} came: flatten it")
         self.num_products += 1
-        return self._product(vector.detach().to(device=self.device, dtype=self.dtype))
+        with full_precision():
+            return self._product(vector.detach().to(device=self.device, dtype=self.dtype))
 
     def __matmul__(self, other: torch.Tensor) -> torch.Tensor:
         """The product with a vector ``(P,)``, or with the K columns of a matrix ``(P, K)``."""

@@ -13,6 +13,7 @@ import numpy as np
 from vallis.core.errors import SettingsError
 from vallis.core.progress import track
 from vallis.core.rng import Rng
+from vallis.numerics.dense import symmetric_matrix
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import notes_on_known, signs, without
 from vallis.numerics.spectra import Eigenpairs, must_be_finite
@@ -65,9 +66,8 @@ def powers(
         raise SettingsError(f"at least one probe was required, num_probes={num_probes} came: raise it")
     must_be_symmetric(operator)
     if operator.size <= exact_size:
-        matrix = operator.dense().double()
+        matrix = symmetric_matrix(operator)
         sums = float(matrix.trace()), float((matrix**2).sum())
-        must_be_finite(sum(sums))
         first, second = (
             Trace(value=each, stderr=0.0, samples=np.empty(0), num_products=operator.size, method="exact")
             for each in sums

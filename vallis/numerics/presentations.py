@@ -52,8 +52,12 @@ def presentations(
         ignore_index: targets of this value do not count, nor do those that are no class, and NaN.
 
     Raises:
-        DataError: the shapes do not fit.
+        DataError: the logits are no tensor, or the shapes do not fit.
     """
+    if not isinstance(logits, torch.Tensor):
+        raise DataError(
+            f"a tensor of logits was required, a {type(logits).__name__} came: take it out of what the model returned"
+        )
     logits, targets = logits.detach(), targets.detach().to(logits.device)
     if not logits.is_floating_point() or logits.ndim == 0:
         raise DataError(f"logits with one row an example were required, {_shape(logits)} came: give the raw scores")

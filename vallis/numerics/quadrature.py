@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError
 from vallis.numerics.operators import Operator, must_be_symmetric
-from vallis.numerics.spectra import must_be_finite
+from vallis.numerics.spectra import must_be_finite, must_have_been_symmetric
 
 Floats = NDArray[np.float64]
 _ROW_BYTES = 2**30
@@ -200,6 +200,7 @@ class Recurrence:
         rest = product - here * vector - (self._beside[-1] if self._beside else 0.0) * before
         self._diagonal.append(here)
         self.size += 1
+        self._must_have_been_symmetric(product)
         rest = self._outside(rest)
         length = _length(rest)
         if length < 1e-2 * norm:  # what was taken away is large beside what is left, so is its rounding
@@ -210,6 +211,14 @@ class Recurrence:
         self.ended = self.complete or length <= _beside(self.operator, _NOISE) * self._scale
         if not self.ended:
             self._before, self._newest = vector, rest / length
+
+    def _must_have_been_symmetric(self, product: torch.Tensor) -> None:
+        """Compares what the product says of the rows before with what their products said of this one."""
+        if not 2 <= self.size <= len(self._rows):
+            return
+        said = self._rows[: self.size - 1] @ product
+        said[-1] -= self._beside[-1]
+        must_have_been_symmetric(float(said.abs().max()), self._scale, self.operator.dtype)
 
     @property
     def rounding(self) -> float:

@@ -87,6 +87,24 @@ def must_be_finite(size: float) -> None:
         )
 
 
+def must_have_been_symmetric(difference: float, scale: float, dtype: torch.dtype) -> None:
+    """Lets a difference pass that rounding explains.
+
+    Args:
+        difference: the largest seen between u'Av and v'Au, for u and v of length 1.
+        scale: the largest length of a product with a vector of length 1.
+        dtype: in which the products were computed.
+
+    Raises:
+        UsageError: the operator is not symmetric.
+    """
+    if difference > 100 * torch.finfo(dtype).eps ** 0.5 * scale:
+        raise UsageError(
+            f"a symmetric operator was required, u @ A v and v @ A u differ by {difference:.2g} where A v has "
+            f"length {scale:.2g}: some layer's second derivative is wrong, so look at the unusual ones"
+        )
+
+
 def _taken(pairs: Eigenpairs, places: NDArray[np.int64]) -> Eigenpairs:
     return Eigenpairs(
         values=pairs.values[places],

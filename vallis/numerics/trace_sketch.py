@@ -1,7 +1,8 @@
 """Traces by a low-rank sketch of the operator and random vectors on what the sketch leaves.
 
-Each method spends a given number of products and returns one number a probe; their mean is unbiased for any operator.
-In `xtrace` and `xnystrace` every probe is left out of the sketch that it is used to correct, so that none is wasted.
+Each method spends a given number of products and returns one number a probe; their mean is unbiased for any operator
+(that of `krylov` up to a small part of its error).
+In all but Hutch++ every probe is left out of the sketch that it is used to correct, so that none is wasted.
 
 Source: Meyer, Musco, Musco and Woodruff (2021), Hutch++; Epperly, Tropp and Webber (2024), XTrace: making the most of
 every sample in stochastic trace estimation; Chen and Hallman (2023), Krylov-aware stochastic trace estimation.
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vallis.core.errors import UsageError
 from vallis.core.progress import track
@@ -24,11 +26,15 @@ from vallis.numerics.quadrature import Quadrature, Recurrence
 from vallis.numerics.spectra import must_be_finite
 
 # Steps of a Krylov space: so many before it is asked whether they pay, which is asked of the mean of the last few; and
-# never more than half of the products, because fewer probes than that tell too little of their own scatter.
+# never more than a third of the products, because the probes are a sketch of what is left, too.
 _LEAST_STEPS, _WINDOW = 4, 5
-_SHARE_OF_LEAST, _SHARE_OF_MOST = 1 / 9, 1 / 2
+_SHARE_OF_LEAST, _SHARE_OF_MOST = 1 / 9, 1 / 3
 # A Ritz value whose residual is below this part of its distance from the mean stands for a single eigenvalue.
 _ISOLATED = 0.1
+# How the probes correct each other: about their mean eigenvalue or not, and the damping, in units of the root of K
+# times the scatter of the forms between probes. Forms of nothing but noise have eigenvalues up to 2 (the semicircle).
+_CORRECTIONS = ((True, 2.0), (False, 1.0))
+_MOST_GROUPS = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,10 +58,10 @@ class Sketched:
 def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
     """The trace on a Krylov space, where it is known, plus signs on the rest: a sketch at one product a dimension.
 
-    The space grows for as long as a dimension more takes away more of the variance than a probe more. That is decided
-    by the space alone, before any probe is drawn, so the probes stay independent and their scatter is their error. What
-    the rest has of the identity adds no variance: what the others say of the mean eigenvalue there corrects the
-    length of each probe.
+    The space grows for as long as a dimension more takes away more of the variance than a probe more, which is decided
+    by the space alone, before any probe is drawn. What the probes see of the rest is a second, rough sketch, by which
+    each probe is corrected (see `_corrected`): in one way that is safe where the rest has no structure, and in one that
+    gains more where eigenvalues of one sign fall off slowly. That of the smaller error by the jackknife is taken.
 
     Args:
         operator: A; it may be indefinite.
@@ -66,13 +72,21 @@ def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor 
     run = _krylov_space(operator, num_products, rng.child("start"), known)
     rows, certain = run.rows(), float(run.quadrature().nodes.sum())
     num_probes = num_products - run.size
-    forms, lengths = np.empty(num_probes), np.empty(num_probes)
+    probes = torch.empty(num_probes, operator.size, dtype=torch.float64, device=operator.device)
+    products = torch.empty_like(probes)
     for place in track(range(num_probes), "trace", num_probes):
         z = without(signs(operator, rng.child("probe", place)), known)
         z = without(without(z.to(rows), rows.T), rows.T)
-        forms[place], lengths[place] = _form(operator, z), float(z.double().square().sum())
-    samples = certain + _to_length(forms, lengths, _dimension(operator, known) - run.size)
-    return Sketched.of(samples)
+        probes[place] = z
+        products[place] = without(without(operator.matvec(z), known).to(rows), rows.T)
+    forms, squares, lengths = (
+        (one @ other.T).cpu().numpy() for one, other in ((probes, products), (products, products), (probes, probes))
+    )
+    must_be_finite(float(np.abs(forms).sum() + np.abs(squares).sum()))
+    seen = _Seen((forms + forms.T) / 2, squares, lengths, _dimension(operator, known) - run.size)
+    found = [_by_jackknife(seen, is_centred, damping) for is_centred, damping in _CORRECTIONS]
+    best = min(found, key=lambda each: np.inf if each.stderr is None else each.stderr)
+    return Sketched(samples=certain + best.samples, stderr=best.stderr)
 
 
 def hutchplusplus(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
@@ -176,14 +190,66 @@ def _taken(space: Quadrature, centre: float) -> float:
     return float(np.sum((space.nodes - centre) ** 2) + 2 * np.sum(space.residuals**2))
 
 
-def _to_length(forms: Floats, lengths: Floats, dimension: int) -> Floats:
-    """``(K,)`` quadratic forms, each as if the squared length of its probe were what it is on average.
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What K probes Z, as columns, see of B: ``Z' B Z``, ``Z' B^2 Z`` and ``Z' Z``, each ``(K, K)``.
 
-    By the mean eigenvalue that the others give, so that a sample stays unbiased.
+    The dimension is that of the space that the probes are drawn from.
     """
-    others = lengths.sum() - lengths
-    mean = np.divide(forms.sum() - forms, others, out=np.zeros_like(forms), where=others > 0)
-    return np.asarray(forms + mean * (dimension - lengths))
+
+    forms: Floats
+    squares: Floats
+    lengths: Floats
+    dimension: int
+
+    def of(self, kept: NDArray[np.int64]) -> _Seen:
+        """Of these probes alone."""
+        forms, squares, lengths = (each[np.ix_(kept, kept)] for each in (self.forms, self.squares, self.lengths))
+        return _Seen(forms, squares, lengths, self.dimension)
+
+
+def _corrected(seen: _Seen, is_centred: bool, damping: float) -> Floats:
+    """``(K,)`` what each probe says of the trace of B, corrected by a sketch that the other probes make.
+
+    With W the others and ``M = W' B W + i d``, the sketch is the real part of ``B W M^-1 W' B``: that of Nystrom, made
+    safe for an indefinite B by a shift into the complex plane, which damps an eigenvalue w of ``W' B W`` to
+    ``w / (w^2 + d^2)``. With N the inverse for all probes and ``S = Z' B^2 Z``, leaving probe i out takes
+    ``(N S N)_ii / N_ii`` off the trace of the sketch, ``tr(N S)``, and leaves ``1 / N_ii`` of the probe's own form. If
+    centred, B is taken about the mean eigenvalue, so that a multiple of the identity is no structure. The damping and
+    the mean are of all probes, which makes a sample biased by a part of the order of ``1 / K`` of its correction.
+    """
+    forms, squares, lengths = seen.forms, seen.squares, seen.lengths
+    own, length = np.diagonal(forms), np.diagonal(lengths)
+    count, mean = len(forms), own.sum() / length.sum() if is_centred else 0.0
+    # Each as if the squared length of its probe were what it is on average, by the mean eigenvalue of the others.
+    others = np.maximum(length.sum() - length, 1e-300)
+    lengthened = own + (own.sum() - own) / others * (seen.dimension - length)
+    centred = forms - mean * lengths
+    beside = centred[~np.eye(count, dtype=bool)]
+    scatter = float(np.sqrt(np.mean(beside**2))) if count > 1 else 0.0
+    if scatter == 0:
+        return np.asarray(lengthened)
+    squares = squares - mean * (2 * forms - mean * lengths)
+    inverse = np.linalg.inv(centred + 1j * damping * scatter * np.sqrt(count) * np.eye(count))
+    corner, taken = np.diagonal(inverse), inverse @ squares
+    left = np.trace(taken) - np.sum(taken * inverse.T, axis=1) / corner + 1 / corner
+    return np.asarray(lengthened + left.real - np.diagonal(centred))
+
+
+def _by_jackknife(seen: _Seen, is_centred: bool, damping: float) -> Sketched:
+    """`_corrected`, and the error of the mean by leaving groups of probes, mostly of one, out of everything.
+
+    Samples that correct each other scatter by less than their mean errs; the jackknife errs to the other side, if at
+    all (Efron and Stein 1981).
+    """
+    samples, count = _corrected(seen, is_centred, damping), len(seen.forms)
+    if count < 3:
+        return Sketched.of(samples)
+    groups = np.array_split(np.arange(count), min(count, _MOST_GROUPS))
+    rest = [seen.of(np.setdiff1d(np.arange(count), group)) for group in groups]
+    means = np.array([_corrected(each, is_centred, damping).mean() for each in rest])
+    share = (len(groups) - 1) / len(groups)
+    return Sketched(samples=samples, stderr=float(np.sqrt(share * np.sum((means - means.mean()) ** 2))))
 
 
 def _xtrace(

@@ -51,20 +51,26 @@ RANDOM_LABELS: Variant = {"labels": 1.0}
 
 
 def cell(data: str, network: str, variant: Variant) -> dict[str, str | float]:
-    """The tags of a network that was trained on a variant of the data; without one, on the true data."""
-    return {"data": data, "network": network, "labels": 0.0, "pixels": "none", "weight_decay": 0.0, **variant}
+    """The tags of a network that was trained on a variant of the data; without one, on the true data, unregularised."""
+    plain: Variant = {"labels": 0.0, "pixels": "none", "weight_decay": 0.0, "regularizer": "none"}
+    return {"data": data, "network": network, **plain, **variant}
 
 
 def numbers(
-    rows: Sequence[Row], key: str, data: str, networks: Sequence[str], variants: Sequence[Variant]
+    rows: Sequence[Row],
+    key: str,
+    data: str,
+    networks: Sequence[str],
+    variants: Sequence[Variant],
+    measurement: str = "generalization_gap",
 ) -> NDArray[np.float64]:
     """``(seeds, networks, variants)`` a value of each network trained on each variant, for seeds that have them all."""
     cells = [cell(data, network, variant) for network in networks for variant in variants]
-    found = paired([by_seed(rows, "generalization_gap", key, tags) for tags in cells])
+    found = paired([by_seed(rows, measurement, key, tags) for tags in cells])
     return found.reshape(len(found), len(networks), len(variants))
 
 
-def _met_by_most(met: NDArray[np.bool_], shown: NDArray[np.float64]) -> Verdict:
+def met_by_most(met: NDArray[np.bool_], shown: NDArray[np.float64]) -> Verdict:
     """Put to the seeds; the median of what was measured is shown."""
     if not len(met):
         return verdict_from(None)
@@ -75,13 +81,13 @@ def fits_anything(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdi
     """The lowest training accuracy over everything that was made random is at least 0.99."""
     variants: list[Variant] = [*({"labels": f} for f in fractions), *({"pixels": noise} for noise in NOISES)]
     lowest = numbers(rows, "train_accuracy", data, DATA_SETS[data].networks, variants).min(axis=(1, 2))
-    return _met_by_most(lowest >= 0.99, lowest)
+    return met_by_most(lowest >= 0.99, lowest)
 
 
 def only_guesses(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
     """The test accuracy after random labels is within 0.03 of 0.1."""
     test = numbers(rows, "test_accuracy", data, DATA_SETS[data].networks, [RANDOM_LABELS])[:, :, 0]
-    return _met_by_most(np.abs(test - 0.1).max(axis=1) <= 0.03, test.mean(axis=1))
+    return met_by_most(np.abs(test - 0.1).max(axis=1) <= 0.03, test.mean(axis=1))
 
 
 def error_grows(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
@@ -89,14 +95,14 @@ def error_grows(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict
     variants = [{"labels": fraction} for fraction in fractions]
     test = numbers(rows, "test_accuracy", data, DATA_SETS[data].networks, variants)
     ranks = np.array([min(spearman(fractions, 1 - line).statistic for line in lines) for lines in test])
-    return _met_by_most(ranks >= 0.95, ranks)
+    return met_by_most(ranks >= 0.95, ranks)
 
 
 def takes_longer(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
     """Random labels take 1.3 to 6 times the steps of true ones."""
     steps = numbers(rows, "steps", data, DATA_SETS[data].networks, [{}, RANDOM_LABELS])
     ratio = steps[:, :, 1] / steps[:, :, 0]
-    return _met_by_most((ratio.min(axis=1) >= 1.3) & (ratio.max(axis=1) <= 6), ratio.mean(axis=1))
+    return met_by_most((ratio.min(axis=1) >= 1.3) & (ratio.max(axis=1) <= 6), ratio.mean(axis=1))
 
 
 def noise_is_sooner(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
@@ -104,7 +110,7 @@ def noise_is_sooner(rows: Sequence[Row], data: str, fractions: Fractions) -> Ver
     variants: list[Variant] = [RANDOM_LABELS, {"pixels": "random"}, {"pixels": "gaussian"}]
     steps = numbers(rows, "steps", data, DATA_SETS[data].networks, variants)
     slowest = (steps[:, :, 1:] / steps[:, :, :1]).max(axis=(1, 2))
-    return _met_by_most(slowest < 1, slowest)
+    return met_by_most(slowest < 1, slowest)
 
 
 def mlp_is_blind(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
@@ -124,11 +130,11 @@ def decay_changes_little(rows: Sequence[Row], data: str, fractions: Fractions) -
     variants: list[Variant] = [{}, {"weight_decay": WEIGHT_DECAY}]
     test = numbers(rows, "test_accuracy", data, DATA_SETS[data].networks, variants)
     change = np.abs(test[:, :, 1] - test[:, :, 0]).max(axis=1)
-    return _met_by_most(change < 0.05, change)
+    return met_by_most(change < 0.05, change)
 
 
 def decay_stops_nothing(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
     """With weight decay the training accuracy on random labels is at least 0.99."""
     variants: list[Variant] = [{**RANDOM_LABELS, "weight_decay": WEIGHT_DECAY}]
     lowest = numbers(rows, "train_accuracy", data, DATA_SETS[data].networks, variants).min(axis=(1, 2))
-    return _met_by_most(lowest >= 0.99, lowest)
+    return met_by_most(lowest >= 0.99, lowest)

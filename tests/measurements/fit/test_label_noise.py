@@ -85,7 +85,7 @@ def test_without_true_labels_half_of_it_is_said() -> None:
 def test_without_a_wrong_label_nothing_is_memorized() -> None:
     found = measured(saying(P, TRUE, TRUE))
     assert "memorized_fraction" not in found.values
-    assert LabelNoise().reading(found).endswith("No label is wrong.")
+    assert LabelNoise().reading(found).endswith("No label is noisy.")
 
 
 def test_a_class_without_examples_and_a_label_that_is_none() -> None:

@@ -95,7 +95,7 @@ def test_every_score_by_hand() -> None:
     assert found.notes == ()
     reading = WATCHER.reading(found)
     assert "Of 4 training examples, each presented 6 times" in reading
-    assert "(up to 2 times): example 10, 13." in reading and "example 12, 13, 10." in reading
+    assert "(up to 2 times): examples 10 and 13." in reading and "margins: examples 12, 13 and 10." in reading
 
 
 def test_figures_show_what_was_found() -> None:

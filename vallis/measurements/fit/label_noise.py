@@ -1,4 +1,4 @@
-"""What a network that was trained on noisy labels says of the noise, and how many wrong labels it learned by heart.
+"""What a network that was trained on noisy labels says of the noise, and how many of them it learned by heart.
 
 Definition: the transition matrix T, ``T[i, j] = P(noisy label j | true label i)``, is estimated by the probabilities
     that the network gives the example that is surest to be of class i, row by row, or of the one whose probability of i
@@ -105,7 +105,7 @@ class LabelNoise:
         solution: Solution = subject
         y = _classes(solution, self.split)
         if y is None:
-            text = "No transition matrix can be read off: the network has no scores of at least two classes, or no single label."
+            text = "No transition matrix can be read off: an example has no scores of classes, or no single label."
             return NotApplicable(note=Note(code="not_classification", text=text))
         probabilities = predicted_probabilities(solution, self.split)
         if not bool(probabilities.isfinite().all()):
@@ -165,9 +165,9 @@ class LabelNoise:
         error = result.estimate("largest_error").value
         said += f"; its transition matrix is off by at most {error:.2f} from what became of the labels"
         if "memorized_fraction" not in result.values:
-            return f"{said}. No label is wrong."
+            return f"{said}. No label is noisy."
         memorized, recovered = (quantity(result.estimate(f"{word}_fraction")) for word in ("memorized", "recovered"))
-        return f"{said}. Of the wrong labels it learned a share of {memorized}, and saw through {recovered}."
+        return f"{said}. Of the noisy labels it learned a share of {memorized}, and saw through {recovered}."
 
 
 def _classes(solution: Solution, split: str) -> torch.Tensor | None:

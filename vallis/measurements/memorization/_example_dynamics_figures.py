@@ -84,6 +84,17 @@ def _learning(result: Result) -> Figure:
         x=Axis(label="presentation of the example, from 0"),
         y=Axis(label="share of the examples"),
         marks=tuple(marks),
+        caption=_who_is_shown(result.array("presentations").data),
+    )
+
+
+def _who_is_shown(times: Floats) -> str:
+    """Not all examples need have had the last presentations: the curves are then not of the same examples."""
+    if times.min() == times.max():
+        return ""
+    return (
+        f"From presentation {times.min():.0f} on, the shares that are right are of those examples alone that were "
+        "presented so often; what is right from here on is a share of all."
     )
 
 

@@ -36,12 +36,11 @@ from vallis.core.types import (
     StepInfo,
     Task,
 )
-from vallis.measurements.memorization import _example_dynamics_figures
+from vallis.measurements.memorization import _example_dynamics_figures, _pending_answers
 from vallis.numerics.dynamics import DynamicsRecorder
 from vallis.numerics.example_scores import first_learned, within
 from vallis.numerics.means import Floats, ratio
 from vallis.numerics.noisy_labels import noisy_examples
-from vallis.numerics.presentations import presentations
 from vallis.numerics.proportions import chance_of_order, share
 from vallis.numerics.scores import ignored_target
 
@@ -122,13 +121,11 @@ class ExampleDynamics:
             return
         if not isinstance(targets, torch.Tensor):
             return
-        recorder = DynamicsRecorder.of_memory(memory)
-        seen = presentations(scores, targets, kind, -100 if ignored is None else ignored)
-        recorder.record(info.index, seen, step=info.step)
-        memory.update(recorder.memory())
+        parts = {"index": info.index, "scores": scores, "targets": targets}
+        _pending_answers.take(memory, parts, info.step, kind, -100 if ignored is None else ignored)
 
     def conclude(self, memory: Mapping[str, Any]) -> Outcome:
-        recorder = DynamicsRecorder.of_memory(memory)
+        recorder = DynamicsRecorder.of_memory(_pending_answers.recorded(memory))
         if not int(recorder.seen.sum()):
             text = "The training told of no example what was answered and what was right."
             return NotApplicable(note=Note(code="nothing_classified", text=text))
@@ -179,8 +176,8 @@ class ExampleDynamics:
         names = result.array("most_forgotten_examples").data[:3]
         if len(names):
             events = result.array("forgetting_events").data.max()
-            said += f"Most often forgotten (up to {events:.0f} times): example {_listed(names)}. "
-        said += f"The smallest margins has example {_listed(result.array('hardest_examples').data[:3])}"
+            said += f"Most often forgotten (up to {events:.0f} times): {_listed(names)}. "
+        said += f"Smallest mean margins: {_listed(result.array('hardest_examples').data[:3])}"
         if "area_under_margin_auc" not in result.values:
             return f"{said}."
         chance = quantity(result.estimate("area_under_margin_auc"))
@@ -270,4 +267,5 @@ def _data(values: _Values, name: str) -> Floats:
 
 
 def _listed(names: Floats) -> str:
-    return ", ".join(f"{name:.0f}" for name in names)
+    *others, last = [f"{name:.0f}" for name in names]
+    return f"examples {', '.join(others)} and {last}" if others else f"example {last}"

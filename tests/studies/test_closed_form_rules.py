@@ -1,0 +1,106 @@
+"""The rules about what is built in closed form, on tables that meet them, break them or lack a cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vallis.core.types import Claim, Estimate, Result, Row
+from vallis.studies._closed_form_rules import BUILT, CONSTRUCTED, GABOR, PAIR, RANDOM_LABELS, claims
+from vallis.studies._randomization_figures import figures
+from vallis.studies._randomization_rules import cell
+
+TRAININGS = ("gradient_descent", "stochastic", "momentum", "random_start", "weight_decay", "adam")
+# What breaks each claim, and no other: measurement, key, value on random and on true labels (None leaves it).
+BROKEN: dict[str, tuple[str, str, float | None, float | None]] = {
+    "two_n_plus_d_weights_memorise": ("finite_sample_expressivity", "largest_error", 3e-6, None),
+    "construction_learns_nothing": ("generalization_gap", "test_accuracy", 0.14, None),
+    "gradient_descent_finds_least_norm": ("implicit_minimum_norm", "stochastic_difference", None, 2e-6),
+    "start_elsewhere_ends_elsewhere": ("implicit_minimum_norm", "random_start_norm_ratio", None, 1.0),
+    "kernel_interpolates_and_generalises": ("kernel_interpolation", "test_error", None, 0.06),
+    "noise_has_the_larger_norm": ("kernel_interpolation", "norm", 10.0, None),
+    "bad_interpolants_have_larger_norm": ("kernel_interpolation", "random_centres_norm", None, 20.0),
+}
+
+
+def rows_of(data: str, num_seeds: int, broken: tuple[str, str, float | None, float | None] | None = None) -> list[Row]:
+    rows, n = [], 100
+    for seed in range(num_seeds):
+        for place, variant in enumerate((RANDOM_LABELS, {})):
+            norm = 40.0 if place == 0 else 24.0
+            found: dict[str, dict[str, float]] = {
+                "generalization_gap": {"train_accuracy": 1.0, "test_accuracy": 0.1},
+                "finite_sample_expressivity": {
+                    "num_parameters": n + BUILT[data].num_inputs + 10 * n,
+                    "largest_error": 1e-6,
+                },
+                "implicit_minimum_norm": {
+                    **{f"{name}_difference": 1e-7 for name in TRAININGS},
+                    **{f"{name}_norm_ratio": 2.0 for name in TRAININGS},
+                },
+                "kernel_interpolation": {"train_error": 0.0, "test_error": 0.02, "norm": norm}
+                | {"test_noise_norm": 2 * norm, "random_centres_norm": 30 * norm},
+            }
+            if broken is not None and (value := broken[2 + place]) is not None:
+                found[broken[0]][broken[1]] = value
+            rows += [_row(data, CONSTRUCTED, variant, seed, name, numbers, n) for name, numbers in found.items()]
+            numbers = {"norm": 2 * norm + seed, "test_error": 0.01}
+            rows.append(_row(data, GABOR, variant, seed, "kernel_interpolation", numbers, n))
+    return rows
+
+
+def _row(data: str, network: str, variant: Any, seed: int, name: str, numbers: dict[str, float], n: int) -> Row:
+    outcome = Result(values={key: Estimate(value=value, n=n) for key, value in numbers.items()})
+    return Row(tags=cell(data, network, variant), seed=seed, measurement=name, outcome=outcome)
+
+
+def of(data: str) -> list[Claim]:
+    return [claim for claim in claims() if claim.id.endswith(data) and not claim.id.startswith("rademacher")]
+
+
+@pytest.mark.parametrize("data", BUILT)
+def test_every_claim_holds_and_waits(data: str) -> None:
+    assert len(of(data)) == (7 if data == "digits" else 6)
+    rows = rows_of(data, 8)
+    for claim in of(data):
+        verdict = claim.test(rows)
+        assert (verdict.verdict, verdict.n) == ("holds", 8), claim.id
+        assert claim.test(rows_of(data, 4)).verdict == "undecided"
+        assert claim.test([]).verdict == "not_run"
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_breaks_a_claim_breaks_no_other(name: str) -> None:
+    rows = rows_of("digits", 8, BROKEN[name])
+    assert [claim.id for claim in of("digits") if claim.test(rows).verdict != "holds"] == [f"{name}_digits"]
+
+
+def test_one_weight_too_many_is_seen() -> None:
+    (claim,) = [claim for claim in of("digits") if claim.id.startswith("two_n")]
+    rows = rows_of("digits", 8, ("finite_sample_expressivity", "num_parameters", 1165.0, None))
+    assert claim.test(rows).verdict == "fails"
+
+
+@pytest.mark.parametrize(("accuracy", "word"), [(1.0, "holds"), (0.996, "holds"), (0.99, "fails")])
+def test_answers_agree_with_random_signs(accuracy: float, word: str) -> None:
+    """A correlation of 0.99 is an accuracy of 0.995."""
+    (claim,) = [claim for claim in claims() if claim.id.startswith("rademacher")]
+    rows = [
+        _row(PAIR, "mlp", RANDOM_LABELS, s, "generalization_gap", {"train_accuracy": accuracy}, 9) for s in range(8)
+    ]
+    assert claim.test(rows).verdict == word
+    assert claim.test([]).verdict == "not_run"
+
+
+def test_figures_compare_norms() -> None:
+    drawn = {figure.name: figure for figure in figures(rows_of("digits", 5), (0.0, 1.0))}
+    (norms,) = drawn["norms_of_interpolants"].marks
+    np.testing.assert_allclose(norms.y, [24, 40, 48])
+    np.testing.assert_allclose(norms.error, 0)
+    (linear,) = drawn["norms_of_linear_models"].marks
+    assert len(linear.x) == 6
+    (kernels,) = drawn["kernel_norm_by_features"].marks
+    np.testing.assert_allclose(kernels.y, [24, 50])
+    assert kernels.label == "the digits (n=5)"

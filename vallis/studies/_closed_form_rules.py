@@ -1,0 +1,173 @@
+"""Sections 2.2, 4 and 5 of the paper: the claims about what is built or solved in closed form, not trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vallis.core.types import Claim, Result, Row, Verdict
+from vallis.numerics.stats import sign_test, verdict_from
+from vallis.studies._randomization_rules import RANDOM_LABELS, Variant, cell, met_by_most, numbers
+from vallis.studies._rows import paired
+
+CONSTRUCTED = "memorizing"
+GABOR = "memorizing_on_gabor"
+PAIR = "two_digits"
+NUM_CLASSES = 10
+LABELS: Sequence[Variant] = ({}, RANDOM_LABELS)
+KERNEL, LINEAR = "kernel_interpolation", "implicit_minimum_norm"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constructed:
+    """A data set on which things are built.
+
+    Attributes:
+        num_inputs: d.
+        kernel_generalizes: whether the card gives a limit for the error of the kernel.
+    """
+
+    title: str
+    num_inputs: int
+    kernel_generalizes: bool = False
+
+
+BUILT: Mapping[str, Constructed] = {
+    "digits": Constructed(title="the digits", num_inputs=64, kernel_generalizes=True),
+    "fashion_mnist": Constructed(title="Fashion-MNIST", num_inputs=784),
+    "cifar10": Constructed(title="10,000 images of CIFAR-10", num_inputs=2352),
+}
+
+
+def found(
+    rows: Sequence[Row], measurement: str, key: str, data: str, variants: Sequence[Variant]
+) -> NDArray[np.float64]:
+    """``(seeds, variants)`` what a measurement found beside the constructed network."""
+    return numbers(rows, key, data, [CONSTRUCTED], variants, measurement)[:, 0]
+
+
+def memorises(rows: Sequence[Row], data: str) -> Verdict:
+    """A network of n + d + 10 n weights takes the targets of n examples, up to 2e-6, whatever the labels."""
+    spare = paired([_spare_weights(rows, cell(data, CONSTRUCTED, variant), data) for variant in LABELS])
+    error = found(rows, "finite_sample_expressivity", "largest_error", data, LABELS)
+    if not len(error):
+        return verdict_from(None)
+    return met_by_most((spare == 0).all(axis=1) & (error <= 2e-6).all(axis=1), error.max(axis=1))
+
+
+def _spare_weights(rows: Sequence[Row], tags: Variant, data: str) -> dict[int, float]:
+    """By how many weights more than the theorem says, by seed."""
+    spare = {}
+    for row in rows:
+        wanted = row.measurement == "finite_sample_expressivity" and dict(row.tags) == tags
+        if wanted and isinstance(row.outcome, Result):
+            counted = row.outcome.estimate("num_parameters")
+            spare[row.seed] = counted.value - ((1 + NUM_CLASSES) * counted.n + BUILT[data].num_inputs)
+    return spare
+
+
+def construction_learns_nothing(rows: Sequence[Row], data: str) -> Verdict:
+    """The construction on random labels is right on all training examples, and guesses on others."""
+    train, test = (found(rows, "generalization_gap", f"{name}_accuracy", data, [RANDOM_LABELS]) for name in _SPLITS)
+    return met_by_most(((train == 1) & (np.abs(test - 0.1) <= 0.03)).all(axis=1), test[:, 0])
+
+
+def least_norm(rows: Sequence[Row], data: str) -> Verdict:
+    """Gradient descent from 0, of all examples, of one at a time, or with momentum, ends at the least norm."""
+    keys = [f"{name}_difference" for name in ("gradient_descent", "stochastic", "momentum")]
+    away = np.stack([found(rows, LINEAR, key, data, LABELS) for key in keys]).max(axis=(0, 2), initial=0.0)
+    return met_by_most(away <= 1e-6, away)
+
+
+def elsewhere(rows: Sequence[Row], data: str) -> Verdict:
+    """From random weights it ends at a larger norm."""
+    ratio = found(rows, LINEAR, "random_start_norm_ratio", data, LABELS).min(axis=1)
+    return met_by_most(ratio > 1, ratio)
+
+
+def kernel_generalizes(rows: Sequence[Row], data: str) -> Verdict:
+    """The kernel has no training error, and a test error below 0.05."""
+    train, test = (found(rows, KERNEL, f"{name}_error", data, [{}])[:, 0] for name in _SPLITS)
+    return met_by_most((train == 0) & (test < 0.05), test)
+
+
+def noise_is_larger(rows: Sequence[Row], data: str) -> Verdict:
+    """Random labels take a larger norm than true ones."""
+    norm = found(rows, KERNEL, "norm", data, LABELS)
+    return verdict_from(sign_test((norm[:, 1] - norm[:, 0]).tolist()))
+
+
+def bad_are_larger(rows: Sequence[Row], data: str) -> Verdict:
+    """Both other functions through the same examples have a larger norm."""
+    keys = ("norm", "test_noise_norm", "random_centres_norm")
+    least, *others = (found(rows, KERNEL, key, data, [{}])[:, 0] for key in keys)
+    ratio = np.minimum(*others) / least
+    return met_by_most(ratio > 1, ratio)
+
+
+def rademacher(rows: Sequence[Row], data: str) -> Verdict:
+    """The correlation of the answers with random signs is at least 0.99."""
+    share = numbers(rows, "train_accuracy", data, ["mlp"], [RANDOM_LABELS])[:, 0, 0]
+    return met_by_most(2 * share - 1 >= 0.99, 2 * share - 1)
+
+
+_SPLITS = ("train", "test")
+_RULES: Mapping[str, tuple[Callable[..., Verdict], str, str]] = {
+    "two_n_plus_d_weights_memorise": (
+        memorises,
+        "a network of n + d + 10 n weights takes the targets of n examples, at most 1,000, with an error of at most "
+        "2e-6, whether their labels are true or random",
+        "section 4, theorem 1",
+    ),
+    "construction_learns_nothing": (
+        construction_learns_nothing,
+        "the network built for random labels is right on every training example and its test accuracy is within 0.03 "
+        "of the 0.1 of guessing",
+        "section 4, theorem 1",
+    ),
+    "gradient_descent_finds_least_norm": (
+        least_norm,
+        "linear models trained from 0 by gradient descent, stochastic or not, with momentum or without, differ from "
+        "the solution of least norm by at most 1e-6 of its norm",
+        "section 5",
+    ),
+    "start_elsewhere_ends_elsewhere": (
+        elsewhere,
+        "a linear model trained from random weights ends at a norm above the least",
+        "section 5",
+    ),
+    "kernel_interpolates_and_generalises": (
+        kernel_generalizes,
+        "the function of least norm of a Gaussian kernel through all training examples is right on all of them, and "
+        "wrong on less than 0.05 of the unseen ones",
+        "section 5",
+    ),
+    "noise_has_the_larger_norm": (
+        noise_is_larger,
+        "of the functions of least norm the one through random labels has a larger norm than the one through true ones",
+        "section 5",
+    ),
+    "bad_interpolants_have_larger_norm": (
+        bad_are_larger,
+        "functions of the kernel that also pass through random labels on the test examples, or are built around random "
+        "centres, have a larger norm",
+        "section 5",
+    ),
+}
+
+
+def claims() -> list[Claim]:
+    """Each on each data set that it is about."""
+    made = [
+        Claim(id=f"{name}_{data}", says=f"On {held.title}: {says}.", where=where, test=partial(rule, data=data))
+        for data, held in BUILT.items()
+        for name, (rule, says, where) in _RULES.items()
+        if name != "kernel_interpolates_and_generalises" or held.kernel_generalizes
+    ]
+    says = "On the digits 3 and 8: the answers agree with random labels (+1 or -1), a correlation of at least 0.99."
+    rule = partial(rademacher, data=PAIR)
+    return [*made, Claim(id=f"rademacher_is_one_{PAIR}", says=says, where="section 2.2", test=rule)]

@@ -1,0 +1,131 @@
+"""Section 3 of the paper: with which regularisers the claims of `zhang2017_randomization` are about which networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from vallis.core.types import Claim, Row, Verdict
+from vallis.studies._randomization_rules import RANDOM_LABELS, WEIGHT_DECAY, Variant, met_by_most, numbers
+
+# The paper does not print p; one half is the usual one of its networks.
+DROPOUT = 0.5
+REGULARIZERS: Mapping[str, Variant] = {
+    "weight_decay": {"weight_decay": WEIGHT_DECAY},
+    "dropout": {"regularizer": "dropout"},
+    "crop": {"regularizer": "crop"},
+    "crop_flip": {"regularizer": "crop_flip"},
+    "crop_and_weight_decay": {"regularizer": "crop", "weight_decay": WEIGHT_DECAY},
+    "early_stopping": {"regularizer": "early_stopping"},
+}
+# On random labels the paper does not combine them, and of early stopping it says nothing.
+NOT_ON_NOISE = ("crop_and_weight_decay", "early_stopping")
+_WORDS = {
+    "weight_decay": "weight decay",
+    "dropout": f"dropout of {DROPOUT:g}",
+    "crop": "random cropping",
+    "crop_flip": "random cropping and mirroring",
+    "crop_and_weight_decay": "random cropping and weight decay",
+    "early_stopping": "early stopping",
+    "batch_norm": "batch normalisation",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularized:
+    """A data set and the networks that are trained on it with every regulariser.
+
+    Attributes:
+        who: these networks in words.
+        networks: each is trained with all `REGULARIZERS`.
+        plain: the one without batch normalisation.
+        normalized: the same with it; it sees true and random labels.
+        names: the regularisers; mirror images of digits are no digits, and on clothes one augmentation must do.
+    """
+
+    title: str
+    who: str = "the convolutional network"
+    networks: tuple[str, ...] = ("convnet",)
+    plain: str = "convnet"
+    normalized: str = "convnet_with_norm"
+    names: tuple[str, ...] = tuple(REGULARIZERS)
+
+
+REGULARIZED: Mapping[str, Regularized] = {
+    "few_digits": Regularized(
+        title="400 of the digits",
+        names=("weight_decay", "dropout", "crop", "crop_and_weight_decay", "early_stopping"),
+    ),
+    "few_clothes": Regularized(
+        title="500 images of Fashion-MNIST",
+        names=("weight_decay", "dropout", "crop_flip", "early_stopping"),
+    ),
+    "cifar10": Regularized(
+        title="CIFAR-10",
+        who="the small Inception and the small AlexNet",
+        networks=("inception", "alexnet"),
+        plain="inception_without_norm",
+        normalized="inception",
+    ),
+}
+
+
+def changes_little(rows: Sequence[Row], data: str, name: str) -> Verdict:
+    """The regulariser changes the test accuracy on true labels by less than 0.05."""
+    held = REGULARIZED[data]
+    if name == "batch_norm":
+        test = numbers(rows, "test_accuracy", data, [held.plain, held.normalized], [{}])[:, :, 0][:, None]
+    else:
+        test = numbers(rows, "test_accuracy", data, held.networks, [{}, REGULARIZERS[name]])
+    change = np.abs(test[:, :, 1] - test[:, :, 0]).max(axis=1)
+    return met_by_most(change < 0.05, change)
+
+
+def stops_nothing(rows: Sequence[Row], data: str, name: str) -> Verdict:
+    """With the regulariser the training accuracy on random labels is at least 0.99."""
+    held = REGULARIZED[data]
+    networks = [held.normalized] if name == "batch_norm" else held.networks
+    variant: Variant = {**REGULARIZERS.get(name, {}), **RANDOM_LABELS}
+    lowest = numbers(rows, "train_accuracy", data, networks, [variant]).min(axis=(1, 2))
+    return met_by_most(lowest >= 0.99, lowest)
+
+
+def is_not_needed(rows: Sequence[Row], data: str, name: str) -> Verdict:
+    """Without any regulariser true labels are fitted, and unseen ones recognised better than by guessing."""
+    held = REGULARIZED[data]
+    train, test = (
+        numbers(rows, f"{split}_accuracy", data, held.networks, [{}])[:, :, 0] for split in ("train", "test")
+    )
+    if not len(train):
+        return met_by_most(np.zeros(0, dtype=bool), np.zeros(0))
+    lowest = test.min(axis=1)
+    return met_by_most((train.min(axis=1) >= 0.99) & (lowest >= 0.5), lowest)
+
+
+def claims() -> list[Claim]:
+    """Each regulariser on each data set."""
+    found = []
+    for data, held in REGULARIZED.items():
+        for name in (*held.names, "batch_norm"):
+            words = _WORDS[name]
+            little = f"{words} changes the test accuracy on true labels by less than 0.05"
+            found.append(_claim(f"with_{name}_changes_little", changes_little, little, "table 1", data, name))
+            if name not in NOT_ON_NOISE:
+                fits = f"with {words} the training accuracy on random labels is still at least 0.99"
+                found.append(_claim(f"with_{name}_fits_noise", stops_nothing, fits, "table 4", data, name))
+        says = "without any regulariser true labels are fitted (0.99) and the test accuracy is at least 0.5"
+        found.append(_claim("regularizers_are_not_needed", is_not_needed, says, "table 1", data, "none"))
+    return found
+
+
+def _claim(name: str, rule: Callable[..., Verdict], says: str, table: str, data: str, regularizer: str) -> Claim:
+    held = REGULARIZED[data]
+    return Claim(
+        id=f"{name}_{data}",
+        says=f"On {held.title}, {held.who}: {says}.",
+        where=f"section 3, {table}",
+        test=partial(rule, data=data, name=regularizer),
+    )
