@@ -178,9 +178,8 @@ def _convert(part: type, name: str, hint: Any, value: Any) -> Any:
     try:
         return TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
-        wanted = getattr(hint, "__name__", str(hint)) if isinstance(hint, type) else str(hint)
         raise SettingsError(
-            f"{name_of(part)}.{name} must be {wanted}, {value!r} came: {error.errors()[0]['msg'].lower()}"
+            f"{name_of(part)}.{name} must be {_said(hint)}, {value!r} came: {error.errors()[0]['msg'].lower()}"
         ) from error
 
 
@@ -192,6 +191,18 @@ def _convert_parts(part: type, name: str, hint: Any, value: Any) -> Any:
     if not is_part(value) and not (value is None and type(None) in typing.get_args(hint)):
         raise SettingsError(f"{name_of(part)}.{name} must be a part, {value!r} came: give one, with its settings")
     return value
+
+
+def _said(hint: Any) -> str:
+    """A type as a reader of the message would write it: a choice by its values."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " or ".join(map(repr, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_said, arguments))
+    if hint is type(None):
+        return "None"
+    return hint.__name__ if isinstance(hint, type) and not arguments else str(hint)
 
 
 def _is_settings(spec: Mapping[str, Any]) -> bool:

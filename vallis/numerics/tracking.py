@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.operators import Operator
@@ -25,7 +26,7 @@ def track_eigenpairs(
     rng: Rng,
     tolerance: float = 0.02,
     max_products: int = 1000,
-    search: int = 2,
+    search: int = 5,
 ) -> Iterator[Spectrum]:
     """The extreme eigenpairs of each operator in turn.
 
@@ -42,10 +43,15 @@ def track_eigenpairs(
 
     Raises:
         SettingsError: see `eigenpairs`.
-        UsageError: see `eigenpairs`.
+        UsageError: the operators differ in size; else see `eigenpairs`.
     """
     start: torch.Tensor | None = None
     for place, operator in enumerate(operators):
+        if start is not None and start.shape[0] != operator.size:
+            raise UsageError(
+                f"operators of one size were required, the first has size {start.shape[0]} and number {place + 1} "
+                f"size {operator.size}: follow one network, with the same parameters moving"
+            )
         found = eigenpairs(
             operator,
             largest=largest,

@@ -92,9 +92,12 @@ def _suits(part: Measurement, subject: Any) -> bool:
 
 
 def _lacking(part: Measurement, subject: Any) -> Note | None:
-    """Why the measurement makes no sense on this architecture, if so."""
+    """Why the measurement makes no sense on these solutions, if so: there are none, or the architecture is another."""
     solutions = [subject] if isinstance(subject, Solution) else list(subject)
-    traits = frozenset.intersection(*(solution.net.traits for solution in solutions)) if solutions else frozenset()
+    if not solutions:
+        text = f"{name_of(part)} takes {_TAKES[part.takes]}, and an empty one came."
+        return Note(code="no_solutions", text=text)
+    traits = frozenset.intersection(*(solution.net.traits for solution in solutions))
     lacking = sorted(part.needs - traits)
     if not lacking:
         return None

@@ -69,7 +69,7 @@ class HessianTrajectory:
     num_bottom: int = 0
     tolerance: float = 0.02
     max_products: int = 300
-    search: int = 2
+    search: int = 5
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
