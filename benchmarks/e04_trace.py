@@ -12,14 +12,14 @@ from benchmarks import ours, peers, truth
 from benchmarks.contest import Answer, Benchmark, Contender, Score
 from benchmarks.fixtures import Setting
 
-NUM_PRODUCTS, NUM_SEEDS = 90, 20
-# Of 20 honest intervals of 95 %, fewer than 17 cover in one of 60 cases.
-LEAST_COVERING = 17
+NUM_PRODUCTS, NUM_SEEDS = 90, 100
+# Of 100 honest intervals of 95 %, fewer than 90 cover in one of 90 cases.
+LEAST_COVERING = 90
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """``(20,)`` one a seed, and the halves of their 95 % intervals where the tool gives an error bar."""
+    """``(100,)`` one a seed, and the halves of their 95 % intervals where the tool gives an error bar."""
 
     values: list[float]
     widths: list[float] | None
@@ -90,7 +90,7 @@ def _judge(setting: Setting, answer: Answer, thorough: bool) -> Score:
     covering = NUM_SEEDS
     if found.widths is not None:
         covering = int(np.sum(errors <= np.asarray(found.widths)))
-        details["covering_of_20"] = covering
+        details["covering_of_100"] = covering
     error = float(np.sqrt(np.mean(errors**2)) / abs(exact))
     is_fair = answer.num_products is None or answer.num_products <= NUM_PRODUCTS
     return Score(error, is_fair and not (found.must_cover and covering < LEAST_COVERING), details)
@@ -116,7 +116,8 @@ BENCHMARK = Benchmark(
     compared="error",
     remarks=(
         "The error is the root mean square over the seeds, relative to the exact trace; the ratio is of errors, not of "
-        "seconds.",
+        "seconds. 20 seeds, as the comparison was first made, tell such an error to 16 % only: with seeds 0 to 19 the "
+        "ratio to xtrace was 1.10, and that was known before 100 were taken.",
         "PyHessian chooses its number of products itself; the most that it took over the seeds is shown.",
     ),
 )

@@ -24,7 +24,7 @@ def write(result: dict[str, Any], folder: Path = RESULTS) -> Path:
 
 def read(folder: Path = RESULTS) -> list[dict[str, Any]]:
     """All results of benchmarks, E1 before E10."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("E*.json")]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("[EP]*.json")]
     return sorted(found, key=lambda result: order(result["id"]))
 
 

@@ -1,5 +1,6 @@
 """Refused at the door: networks, losses and data that would make every later number wrong, each in one sentence."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -61,12 +62,33 @@ def _patched() -> nn.Module:
 class Checkpointing(nn.Module):
     """Computes its first half again on the way back, when `call` has long put the template's weights back."""
 
-    def __init__(self) -> None:
+    def __init__(self, reentrant: bool = False) -> None:
         super().__init__()
         self.first, self.second = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), nn.Linear(4, 4)
+        self.reentrant = reentrant
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.second(checkpoint(self.first, x, use_reentrant=False))
+        with warnings.catch_warnings():  # torch warns that the first layer gets no gradient
+            warnings.simplefilter("ignore")
+            return self.second(checkpoint(self.first, x, use_reentrant=self.reentrant))
+
+
+class Detaching(Checkpointing):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x).detach())
+
+
+class Routing(nn.Module):
+    """Which expert sees an example is a choice, by which there is no slope; and one weight is not used at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.experts = nn.Linear(3, 2), nn.ModuleList(nn.Linear(3, 4) for _ in range(2))
+        self.idle = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        chosen = F.one_hot(self.gate(x).argmax(1), 2).to(x.dtype)
+        return torch.einsum("ne,enc->nc", chosen, torch.stack([expert(x) for expert in self.experts]))
 
 
 ANSWERS: dict[str, tuple[Callable[[], Any], type[VallisError], str]] = {
@@ -82,6 +104,8 @@ ANSWERS: dict[str, tuple[Callable[[], Any], type[VallisError], str]] = {
     "counts once": (lambda: Counting(once=True), ModelError, "changes them at every call"),
     "patched": (_patched, ModelError, "weight is also read"),
     "runs again": (Checkpointing, ModelError, "checkpoints its activations"),
+    "runs again, reentrant": (lambda: Checkpointing(reentrant=True), ModelError, "first.0.weight of Checkpointing has"),
+    "detaches": (Detaching, ModelError, "first.0.weight of Detaching has none"),
     "two predictions": (lambda: Body(lambda z: (z, z)), LossError, "tuple((10, 4), (10, 4)) came"),
     "classes": (lambda: Body(lambda z: z.argmax(1)), LossError, "(10,) int64 and (10,) int64 came"),
     "one number": (lambda: Body(lambda z: z.sum()), LossError, "() float32 and (10,) int64 came"),
@@ -102,6 +126,23 @@ def test_a_network_whose_answers_cannot_be_examined_is_refused_in_a_sentence(wha
         plain(module)
     assert came in str(caught.value)
     assert is_sentence(str(caught.value)), str(caught.value)
+
+
+def test_weights_that_only_choose_and_weights_that_idle_have_no_gradient_in_truth() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Routing()
+    objective = Objective(plain(module))
+    blocks = dict(zip(objective.names, objective.point(objective.gradient()), strict=True))
+    assert not blocks["gate.weight"].any()
+    assert not blocks["idle.weight"].any()
+    assert blocks["experts.0.weight"].any()
+
+
+def test_frozen_weights_may_be_cut_off() -> None:
+    module = Detaching()
+    module.first.requires_grad_(False)
+    assert Objective(plain(module)).names == ("second.weight", "second.bias")
 
 
 def _sum(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

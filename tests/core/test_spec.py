@@ -255,7 +255,7 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], said: st
         ({"base": [Plain()]}, r"Nested.base must be a part"),
         ({"base": Plain(), "more": 5}, r"Nested.more must be a part, 5 came"),
         ({"base": Plain(), "more": [Plain(), "digits"]}, r"Nested.more must be a part, 'digits' came"),
-        ({"base": Plain(), "mode": "c"}, r"Nested.mode must be .*'c' came: input should be 'a' or 'b'"),
+        ({"base": Plain(), "mode": "c"}, r"Nested.mode must be 'a' or 'b', 'c' came: input should be 'a' or 'b'"),
         ({"base": Plain(), "sizes": "12"}, r"Nested.sizes must be tuple\[int, ...\], '12' came"),
         ({"base": Plain(), "inner": FULL}, r"Nested.inner must be Plain, Nested\("),
     ],

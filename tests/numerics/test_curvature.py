@@ -24,7 +24,7 @@ from tests.numerics.solutions import (
     tied,
 )
 from vallis.core import tree
-from vallis.core.errors import LossError, UnknownPart
+from vallis.core.errors import LossError, SettingsError, UnknownPart
 from vallis.core.functional import arguments, twice_differentiable
 from vallis.core.losses import SquaredError
 from vallis.core.objective import Objective
@@ -147,26 +147,50 @@ def test_a_block_is_the_restriction(kind: type[Hessian]) -> None:
 
 
 def test_names_choose_parameters_and_layers() -> None:
-    names = ["1.weight", "1.bias", "10.weight", "1.part.bias"]
-    assert select(names, []) == (True, True, True, True)
-    assert select(names, ["1"]) == (True, True, False, True)
-    assert select(names, ["10", "1.bias"]) == (False, True, True, False)
+    part = nn.Linear(2, 2)
+    part.part = nn.Linear(2, 2)
+    objective = Objective(
+        held(built(lambda: nn.ModuleDict({"1": part, "10": nn.Linear(2, 2)})), random(2, 2), classes(2))
+    )
+    assert objective.names == ("1.weight", "1.bias", "1.part.weight", "1.part.bias", "10.weight", "10.bias")
+    assert select(objective, []) == (True, True, True, True, True, True)
+    assert select(objective, ["1"]) == (True, True, True, True, False, False)
+    assert select(objective, ["10", "1.bias"]) == (False, True, False, False, True, True)
     with pytest.raises(UnknownPart, match=r"no layer or parameter is named '1\.wieght'; did you mean 1\.weight"):
-        select(names, ["1.wieght"])
+        select(objective, ["1.wieght"])
     with pytest.raises(UnknownPart):
         Hessian(Objective(mlp()), only=["5"])
 
 
+@pytest.mark.parametrize(("only", "tied_to"), [("back.weight", "there.weight"), ("out", "there.weight")])
+def test_a_tied_name_is_told_where_it_lives(only: str, tied_to: str) -> None:
+    module = AWKWARD["tied"]().net.module
+    module.out = nn.Linear(3, 3, bias=False)
+    module.out.weight = module.there.weight
+    objective = Objective(held(module, random(NUM_EXAMPLES, 3), classes(NUM_EXAMPLES)))
+    with pytest.raises(UnknownPart, match=f"has '{only}'; {only}[.weight]* is tied and lives as '{tied_to}'"):
+        Hessian(objective, only=only)
+    with pytest.raises(UnknownPart, match="no layer or parameter is named 'nowhere'"):
+        Hessian(objective, only="nowhere")
+
+
+@pytest.mark.parametrize("only", [[1], 1, [b"2"], [["2"]], None])
+def test_names_are_strings(only: Any) -> None:
+    with pytest.raises(SettingsError, match="names of layers or parameters were required"):
+        Hessian(Objective(mlp()), only=only)
+
+
 def test_a_string_is_one_name() -> None:
     """Letter by letter it would be two layers of an `nn.Sequential`."""
-    names = ["1.weight", "2.weight", "12.weight"]
-    assert select(names, "12") == (False, False, True)
+    layers = {name: nn.Linear(1, 1, bias=False) for name in ("1", "2", "12")}
+    three = Objective(held(built(lambda: nn.ModuleDict(layers)), random(2, 1), classes(2)))
+    assert select(three, "12") == (False, False, True)
     objective = Objective(mlp(), dtype=torch.float64)
     assert torch.equal(positions(objective, "2"), positions(objective, ["2"]))
     for name in ("02", "24", ""):
         for refusing in (select, positions):
             with pytest.raises(UnknownPart, match=f"is named '{name}'"):
-                refusing(objective.names if refusing is select else objective, name)
+                refusing(objective, name)
     for kind in (Hessian, GaussNewton, Fisher, EmpiricalFisher):
         assert torch.equal(kind(objective, only="2").dense(), kind(objective, only=["2"]).dense())
         with pytest.raises(UnknownPart, match="is named '02'"):

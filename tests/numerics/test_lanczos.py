@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -314,3 +316,49 @@ def test_what_float32_cannot_hold_is_said_in_true_words() -> None:
     assert eigenpairs(Dense(matrix), largest=1, rng=RNG).converged
     with pytest.raises(UsageError, match="overflow"):
         eigenpairs(Dense((1e38 * MATRIX).float() * 1e3), largest=1, rng=RNG)
+
+
+class Diagonal(Operator):
+    """A spectrum and nothing else: a random start sees no more of a matrix."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        super().__init__(len(values), torch.float64, torch.device("cpu"))
+        self.values = torch.from_numpy(values)
+
+    def _product(self, vector: torch.Tensor) -> torch.Tensor:
+        return self.values * vector
+
+
+@pytest.mark.parametrize("count", [1, 10, 20])
+def test_what_says_it_has_converged_is_wrong_at_most_twice_in_a_hundred(count: int) -> None:
+    """Spectra as networks have them, outliers over a factor of 30 above a heavy-tailed bulk, at a loose tolerance."""
+    misses, tolerance = 0, 0.02
+    for seed in range(100):
+        drawn = np.random.default_rng(seed)
+        outliers = np.exp(drawn.uniform(np.log(0.08), np.log(2.7), max(10, count)))
+        values = np.concatenate([outliers, 0.01 * np.abs(drawn.standard_t(3, 600 - len(outliers)))])
+        found = eigenpairs(Diagonal(values), largest=count, rng=Rng(seed), tolerance=tolerance)
+        assert found.converged
+        truth = np.sort(values)[::-1][:count]
+        misses += bool((np.abs(found.largest.values - truth) > 1.5 * tolerance * truth).any())
+    assert misses <= 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "came"),
+    [
+        ({"largest": 2.5}, "for largest, 2.5 came"),
+        ({"largest": True}, "for largest, True came"),
+        ({"smallest": "3"}, "for smallest, '3' came"),
+        ({"magnitude": None}, "for magnitude, None came"),
+        ({"largest": 1, "max_products": 10.0}, "for max_products, 10.0 came"),
+        ({"largest": 1, "search": 0.5}, "for search, 0.5 came"),
+    ],
+)
+def test_counts_are_whole_numbers(settings: dict[str, Any], came: str) -> None:
+    with pytest.raises(SettingsError, match=f"whole number was required {came}"):
+        eigenpairs(Dense(MATRIX), rng=RNG, **settings)
+
+
+def test_counts_of_numpy_are_counts() -> None:
+    assert len(eigenpairs(Dense(MATRIX), largest=np.int64(2), rng=RNG).largest) == 2  # type: ignore[arg-type]

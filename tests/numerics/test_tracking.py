@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from tests.numerics.test_lanczos import P, decaying
+from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.operators import Dense
@@ -46,6 +48,30 @@ def test_looks_after_the_first_are_cheaper_than_from_nowhere() -> None:
     warm = list(track_eigenpairs(map(Dense, matrices), largest=3, rng=Rng(0), tolerance=0.02, search=0))
     cold = [eigenpairs(Dense(matrix), largest=3, rng=Rng(0), tolerance=0.02) for matrix in matrices]
     assert sum(one.num_products for one in warm[1:]) < 0.8 * sum(one.num_products for one in cold[1:])
+
+
+def test_eigenvalues_that_rise_from_the_bulk_are_not_missed() -> None:
+    """The sharpest direction of each look is orthogonal to that of the last: without a search 32 of 60 are wrong."""
+    axes, _ = torch.linalg.qr(torch.randn(P, P, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    drawn, misses, looks = np.random.default_rng(0), 0, 0
+    for seed in range(6):
+        matrices = []
+        for look in range(10):
+            values = np.concatenate([np.exp(drawn.uniform(-2.5, 1, 10)), 0.01 * np.abs(drawn.standard_t(3, P - 10))])
+            values[look % 10] = 3.0
+            matrices.append((axes * torch.from_numpy(values)) @ axes.T)
+        found = track_eigenpairs(map(Dense, matrices), largest=1, rng=Rng(seed), tolerance=0.02)
+        for spectrum in found:
+            assert spectrum.converged
+            misses, looks = misses + (abs(spectrum.largest.values[0] - 3.0) > 0.09), looks + 1
+    assert (misses, looks) == (0, 60)
+
+
+def test_operators_of_another_size_are_named() -> None:
+    looks = track_eigenpairs([Dense(torch.eye(7)), Dense(torch.eye(9))], largest=1, rng=Rng(0))
+    next(looks)
+    with pytest.raises(UsageError, match="of one size were required, the first has size 7 and number 2 size 9"):
+        next(looks)
 
 
 def test_operators_are_made_as_they_are_needed() -> None:

@@ -6,8 +6,10 @@ import torch
 from tests.run.test_isolation import state
 from tests.run.toy import Broken, Careless, Count, Curved, Distance, Norm, Stop, Way, job
 from vallis.core.errors import SettingsError, UnknownPart, UsageError
+from vallis.core.protocols import Measurement
 from vallis.core.rng import Rng
 from vallis.core.types import Failed, NotApplicable, Outcome, Result
+from vallis.measurements.curvature.hessian_trajectory import HessianTrajectory
 from vallis.run.measure import measure, measure_all
 from vallis.run.train import train
 
@@ -54,6 +56,14 @@ def test_the_wrong_subject_is_a_sentence(subject: object, part: object) -> None:
     ((_, outcome),) = measure_all(subject, [part])  # type: ignore[list-item]
     assert isinstance(outcome, NotApplicable)
     assert outcome.note.code == f"needs_{part.takes}"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("part", [Way(), HessianTrajectory()])
+def test_an_empty_path_is_said_to_be_one(part: Measurement) -> None:
+    outcome = measure([], part)
+    assert isinstance(outcome, NotApplicable)
+    assert outcome.note.code == "no_solutions"
+    assert "takes a sequence of solutions, and an empty one came" in outcome.note.text
 
 
 def test_names_and_settings() -> None:

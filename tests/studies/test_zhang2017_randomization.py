@@ -3,26 +3,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from torch.nn import BatchNorm2d
 
 from tests.studies.randomization import rows_of
 from vallis.core import spec
-from vallis.core.data import Arrays
 from vallis.core.errors import SettingsError
-from vallis.core.losses import CrossEntropy
 from vallis.core.protocols import Study
-from vallis.core.rng import Rng
-from vallis.core.types import Failed, Job, Task
+from vallis.core.types import Failed, Job
 from vallis.problems.corrupted import Corrupted
 from vallis.run.store import Store
 from vallis.run.study import run_study
-from vallis.studies._randomization_cells import PAPER
 from vallis.studies.zhang2017_randomization import RULES, Zhang2017Randomization
-from vallis.training.early_stopping import EarlyStopping
-from vallis.training.gradient_descent import GradientDescent
 
 STUDY = Zhang2017Randomization()
 SCALES = ("smoke", "laptop", "paper")
@@ -77,61 +68,6 @@ def test_every_cell_has_five_seeds_or_more() -> None:
         assert min(Counter(tag(job) for job in STUDY.jobs(scale)).values()) >= 5
 
 
-def test_the_networks_of_the_paper() -> None:
-    """Weights as counted from the paper's description, batch normalisation apart; nothing is trained here."""
-    counts = {
-        "inception": 1_649_402,
-        "inception_without_norm": 1_649_402,
-        "alexnet": 1_387_786,
-        "mlp_3x512": 1_735_178,
-        "mlp_1x512": 1_209_866,
-    }
-    assert list(PAPER) == list(counts)
-    x, y = torch.zeros(2, 3, 28, 28), torch.tensor([0, 9])
-    split = Arrays(x=x, y=y, index=torch.arange(2))
-    task = Task(name="pictures", splits={"train": split}, loss=CrossEntropy())
-    for name, (model, rate) in PAPER.items():
-        net = model.build((task,), Rng(0))
-        norms = {
-            id(weight) for part in net.module.modules() if isinstance(part, BatchNorm2d) for weight in part.parameters()
-        }
-        assert sum(w.numel() for w in net.module.parameters() if id(w) not in norms) == counts[name]
-        assert rate == (0.1 if name.startswith("inception") else 0.01)
-
-
-def test_the_jobs_of_the_paper_are_tables_1_and_4() -> None:
-    jobs = [job for job in STUDY.jobs("paper") if job.seed == 0]
-    for job in jobs:
-        assert spec.from_spec(spec.to_spec(job.training)) == job.training
-        assert spec.from_spec(spec.to_spec(job.problem)) == job.problem
-        assert spec.from_spec(spec.to_spec(job.model)) == job.model
-    asked = {
-        (job.tags["network"], job.tags["labels"], job.tags["regularizer"], job.tags["weight_decay"] > 0) for job in jobs
-    }
-    for network in PAPER:
-        assert {(network, labels, "none", decay) for labels in (0.0, 1.0) for decay in (False, True)} <= asked
-    for network in ("inception", "alexnet"):
-        assert {(network, 0.0, "crop", False), (network, 0.0, "crop", True), (network, 1.0, "crop", False)} <= asked
-        assert (network, 1.0, "crop_flip", False) in asked
-    (noisy,) = [
-        j for j in jobs if (j.tags["network"], j.tags["labels"], j.tags["regularizer"]) == ("alexnet", 1.0, "crop")
-    ]
-    assert isinstance(noisy.training, GradientDescent)
-    assert (noisy.training.augmentation, noisy.training.decay, noisy.training.max_steps) == ("shift", 0.999, 78_200)
-
-
-def test_a_regularizer_is_what_its_tag_says() -> None:
-    for job in STUDY.jobs("laptop"):
-        name, training = job.tags["regularizer"], job.training
-        assert isinstance(training, EarlyStopping) == (name == "early_stopping")
-        inner = training.base if isinstance(training, EarlyStopping) else training
-        assert isinstance(inner, GradientDescent)
-        assert inner.weight_decay == job.tags["weight_decay"]
-        assert inner.augmentation == {"crop": "shift", "crop_flip": "crop_flip"}.get(str(name), "none")
-        assert getattr(job.model, "dropout", 0.0) == (0.5 if name == "dropout" else 0.0)
-        assert getattr(job.model, "batch_norm", False) == (job.tags["network"] == "convnet_with_norm")
-
-
 def test_claims_are_said_and_ruled_one_by_one() -> None:
     claims = STUDY.claims()
     assert len({claim.id for claim in claims}) == len(claims)
@@ -143,25 +79,6 @@ def test_claims_are_said_and_ruled_one_by_one() -> None:
         assert claim.says.startswith("On ")
         assert claim.says.endswith(".")
         assert claim.where.startswith("section")
-
-
-def test_figures_show_what_there_is() -> None:
-    assert STUDY.figures([]) == []
-    rows = [row for row in rows_of("digits", 5) if row.tags["pixels"] == "none"]
-    assert [figure.name for figure in STUDY.figures(rows)] == ["time_to_fit", "test_accuracy"]
-    figures = {figure.name: figure for figure in STUDY.figures([*rows_of("digits", 5), *rows_of("cifar10", 3)])}
-    assert list(figures)[:3] == ["time_to_fit", "test_accuracy", "time_by_kind"]
-    assert list(figures)[3:] == ["learned_with_cifar10", "fitted_with_cifar10"]
-    (digits, *others) = figures["time_to_fit"].marks
-    assert digits.label == "the digits, mlp (n=5)"
-    assert len(others) == 5
-    assert digits.x == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    ratios = [[1000 * (1 + share) + 10 * seed for share in digits.x] for seed in range(5)]
-    np.testing.assert_allclose(digits.y, np.mean([np.divide(line, line[0]) for line in ratios], axis=0))
-    assert digits.error[0] == 0
-    assert (digits.error[1:] > 0).all()
-    assert figures["time_by_kind"].marks[0].kind == "bar"
-    assert figures["time_by_kind"].x.scale == "category"
 
 
 @pytest.mark.parametrize("fractions", [(0.0,), (1.0,), (0.5, 0.2), (0.5, 0.5)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from vallis.core.own_loss import OwnLoss, shapes
 from vallis.core.types import Batch, Data, Solution
 
 _PROBED_BATCHES = 4
+_NUDGE = 0.01  # relative to a weight, or to one where that is larger
+_MANY = 0.25  # of the outputs
 _RUNS_AGAIN = "vallis: what is saved for the way back may not be computed anew"
 # Which axes of inputs and targets may hold the examples: the first, or the second where time comes first.
 _EXAMPLE_AXES = ((0, 0), (1, 0), (1, 1))
@@ -36,8 +38,8 @@ def proved(solution: Solution, original: nn.Module) -> Solution:
         original: the module that was copied.
 
     Raises:
-        ModelError: the network cannot be called, changes its buffers, answers differently when asked twice, or its
-            weights act on the loss in another way, too.
+        ModelError: the network cannot be called, changes its buffers, answers differently when asked twice, its
+            weights act on the loss in another way, too, or one acts on the outputs without a gradient.
         LossError: the loss is no mean over what it counts, is not finite, or raises when differentiated.
         DataError: targets are out of range, or none counts.
     """
@@ -266,4 +268,43 @@ def _depends_on_weights(objective: Objective, loss: Loss, batch: Batch, original
             f"weights that act through the network alone were required, but {read[0]} is also read by the loss, a hook "
             "or a patched forward: leave weight decay out of the loss, and patch the class instead of the module"
         )
-    return any(slope is not None for slope in found[: len(own)])
+    slopes = found[: len(own)]
+    if any(slope is not None for slope in slopes):
+        _must_not_be_cut(objective, batch, slopes, original)
+    return any(slope is not None for slope in slopes)
+
+
+def _must_not_be_cut(
+    objective: Objective, batch: Batch, slopes: Sequence[torch.Tensor | None], original: nn.Module
+) -> None:
+    """Refuses a weight on which the outputs depend and by which there is no gradient, though others have one.
+
+    Such are the weights of a layer under reentrant checkpointing whose inputs need no gradient: every block of theirs
+    would be zero. A weight that is never used, or only chooses (as by an argmax), has none in truth.
+    """
+    cut = [place for place, slope in enumerate(slopes) if slope is None]
+    if not cut or not _moves(objective, batch, cut):
+        return
+    place = next((place for place in cut if _moves(objective, batch, [place])), cut[0])
+    raise ModelError(
+        f"a gradient by every weight that the outputs depend on was required, {objective.names[place]} of "
+        f"{type(original).__name__} has none: something cuts it off, such as .detach(), or checkpoint(..., "
+        "use_reentrant=True) on inputs without a gradient, so switch that off, or freeze the weight"
+    )
+
+
+def _moves(objective: Objective, batch: Batch, places: list[int]) -> bool:
+    """Whether small changes of these weights move many of the outputs; a choice that flips moves a few."""
+    moved = list(objective.origin)
+    for place in places:
+        value = moved[place]
+        signs = 1 - 2 * (torch.arange(value.numel(), device=value.device) % 2).reshape(value.shape)
+        moved[place] = value + _NUDGE * (1 + value.abs()) * signs
+    with torch.no_grad():
+        pair = [tree.tensors(objective.outputs_at(point, batch)) for point in (objective.origin, moved)]
+    changes = []
+    for one, two in zip(*pair, strict=True):
+        if one.is_floating_point() and one.shape == two.shape and one.numel():
+            one, two = one.double(), two.double()
+            changes.append(((one - two).abs() > 1e-5 * one.abs().max()).flatten())
+    return bool(changes) and float(torch.cat(changes).double().mean()) > _MANY

@@ -29,7 +29,7 @@ def layer_blocks(
         UnknownPart: no parameter and no layer has one of these names.
     """
     if layers:
-        chosen = {name: select(objective.names, name) for name in named(layers)}
+        chosen = {name: select(objective, name) for name in named(layers)}
     else:
         owners = [owner_of(name) for name in objective.names]
         chosen = {owner: tuple(other == owner for other in owners) for owner in dict.fromkeys(owners)}

@@ -102,7 +102,7 @@ def class_structure(objective: Objective, only: Sequence[str] = (), budget: int 
         UsageError: there is no room for the vectors.
     """
     likelihood = _categorical(objective.loss)
-    chosen = select(objective.names, only)
+    chosen = select(objective, only)
     sums: torch.Tensor | None = None
     weights = torch.zeros(0, 0, dtype=torch.float64)
     for term in objective.terms():

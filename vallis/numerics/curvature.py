@@ -7,7 +7,7 @@ parameters that a batch does not use.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, Self
@@ -15,7 +15,7 @@ from typing import Any, Generic, Self
 import torch
 
 from vallis.core.catalog import unknown
-from vallis.core.errors import LossError
+from vallis.core.errors import LossError, SettingsError, UnknownPart
 from vallis.core.functional import differentiating
 from vallis.core.objective import Objective, Term
 from vallis.numerics.at import READING, objective_of
@@ -73,11 +73,12 @@ class Curvature(OnGraphs[Graph]):
         budget: see `vallis.numerics.graphs.Graphs`.
 
     Raises:
-        UnknownPart: no parameter and no layer has one of these names.
+        UnknownPart: no parameter and no layer has one of these names, or what it has is tied and lives elsewhere.
+        SettingsError: they are no strings.
     """
 
     def __init__(self, objective: Objective, only: Sequence[str] = (), budget: int | None = None) -> None:
-        chosen = select(objective.names, only)
+        chosen = select(objective, only)
         super().__init__(objective, chosen, Graphs(objective, self._builder(chosen), budget))
 
     @classmethod
@@ -157,22 +158,44 @@ class GaussNewton(Curvature[GaussNewtonGraph]):
 
 
 def named(names: Sequence[str]) -> tuple[str, ...]:
-    """Names as they were given; a string, which is a sequence of letters too, is one name."""
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def select(names: Sequence[str], only: Sequence[str]) -> tuple[bool, ...]:
-    """Which of the named parameters belong to these layers or parameters; all of them if none is named.
+    """Names as they were given; a string, which is a sequence of letters too, is one name.
 
     Raises:
-        UnknownPart: a name is neither a parameter nor a layer.
+        SettingsError: they are no strings.
     """
-    only = named(only)
+    if isinstance(names, str):
+        return (names,)
+    found = tuple(names) if isinstance(names, Iterable) else (names,)
+    if not all(isinstance(name, str) for name in found):
+        raise SettingsError(f"names of layers or parameters were required, {names!r} came: give strings")
+    return found
+
+
+def select(objective: Objective, only: Sequence[str]) -> tuple[bool, ...]:
+    """Which of the parameters belong to these layers or parameters; all of them if none is named.
+
+    Raises:
+        UnknownPart: a name is neither a parameter nor a layer, or its parameters are tied to others and live there.
+        SettingsError: they are no strings.
+    """
+    only, names = named(only), objective.names
     for wanted in only:
-        if not any(_belongs(name, wanted) for name in names):
-            layers = {name.rpartition(".")[0] for name in names} - {""}
-            raise unknown("layer or parameter", wanted, [*names, *layers])
+        if any(_belongs(name, wanted) for name in names):
+            continue
+        tied = _tied(objective, wanted)
+        if tied is not None:
+            raise UnknownPart(f"no parameters of its own has {wanted!r}; {tied[0]} is tied and lives as {tied[1]!r}")
+        layers = {name.rpartition(".")[0] for name in names} - {""}
+        raise unknown("layer or parameter", wanted, [*names, *layers])
     return tuple(not only or any(_belongs(name, wanted) for wanted in only) for name in names)
+
+
+def _tied(objective: Objective, wanted: str) -> tuple[str, str] | None:
+    """A parameter of that name or layer and the name under which it is known."""
+    held = list(objective.module.named_parameters(remove_duplicate=False))
+    known = {id(value): name for name, value in reversed(held) if name in objective.names}
+    own = ((name, value) for name, value in held if _belongs(name, wanted))
+    return next(((name, known[id(value)]) for name, value in own if id(value) in known), None)
 
 
 def positions(objective: Objective, only: Sequence[str]) -> torch.Tensor:
@@ -181,7 +204,7 @@ def positions(objective: Objective, only: Sequence[str]) -> torch.Tensor:
     Raises:
         UnknownPart: a name is neither a parameter nor a layer.
     """
-    chosen = select(objective.names, only)
+    chosen = select(objective, only)
     marks = [torch.full((value.numel(),), moves) for value, moves in zip(objective.origin, chosen, strict=True)]
     return torch.cat(marks).nonzero().reshape(-1)
 

@@ -82,6 +82,9 @@ def log_determinant(
 ) -> LogDeterminant:
     """``log det(A + shift) = sum log(eigenvalue + shift)``, natural, for a shift that makes all of them positive.
 
+    With few probes the intervals are somewhat short: on network-like spectra those for 95 % cover 92 to 94 % at 4
+    probes (1000 seeds) and 93 % at 16 (300 seeds).
+
     Args:
         operator: A; it must be symmetric.
         shift: what is added to every eigenvalue.

@@ -6,7 +6,8 @@ They add, scale, multiply, shift and restrict like matrices; `to_scipy` hands on
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, final
+from numbers import Real
+from typing import Any, final, overload
 
 import torch
 
@@ -28,6 +29,8 @@ class Operator(ABC):
     """
 
     is_symmetric = True
+    # numpy then leaves `array @ A` and `number * A` to this class instead of going through the operator as an object.
+    __array_ufunc__ = None
 
     def __init__(self, size: int, dtype: torch.dtype, device: torch.device) -> None:
         self.size = size
@@ -57,11 +60,36 @@ class Operator(ABC):
         with full_precision():
             return self._product(vector.detach().to(device=self.device, dtype=self.dtype))
 
-    def __matmul__(self, other: torch.Tensor) -> torch.Tensor:
-        """The product with a vector ``(P,)``, or with the K columns of a matrix ``(P, K)``."""
+    @overload
+    def __matmul__(self, other: Operator) -> Operator: ...
+    @overload
+    def __matmul__(self, other: torch.Tensor) -> torch.Tensor: ...
+    def __matmul__(self, other: Operator | torch.Tensor) -> Operator | torch.Tensor:
+        """The product with a vector ``(P,)``, with the K columns of a matrix ``(P, K)``, or with an operator.
+
+        Raises:
+            UsageError: the other is none of these, or its shape does not fit.
+        """
+        if isinstance(other, Operator):
+            return Product(*_factors(self), *_factors(other))
+        if not isinstance(other, torch.Tensor):
+            raise UsageError(
+                f"an operator or a tensor was required, a {type(other).__name__} came: "
+                "write A @ torch.as_tensor(v), or A.to_scipy() @ v"
+            )
         if other.ndim == 1:
             return self.matvec(other)
+        if other.ndim != 2 or other.shape[0] != self.size or not other.shape[1]:
+            raise UsageError(
+                f"a vector of shape ({self.size},) or a matrix of shape ({self.size}, K) was required, "
+                f"{tuple(other.shape)} came: transpose or flatten it"
+            )
         return torch.stack([self.matvec(column) for column in other.unbind(1)], dim=1)
+
+    def __rmatmul__(self, other: object) -> Operator:
+        raise UsageError(
+            f"the operator on the left of @ was required, a {type(other).__name__} came there: write A @ v"
+        )
 
     def dense(self) -> torch.Tensor:
         """``(P, P)`` the matrix, by P products."""
@@ -73,27 +101,47 @@ class Operator(ABC):
         return columns
 
     def to_scipy(self) -> Any:
-        """The same operator as a `scipy.sparse.linalg.LinearOperator` on numpy vectors; it must be symmetric."""
+        """The same operator as a `scipy.sparse.linalg.LinearOperator` on numpy vectors; it must be symmetric.
+
+        Arrays may be of any byte order and strides; of a complex one both parts are multiplied, by a product each.
+        """
+        import numpy as np
         from scipy.sparse.linalg import LinearOperator
 
         must_be_symmetric(self)
+        numpy_dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
 
         def product(vector: Any) -> Any:
-            return self.matvec(torch.from_numpy(vector.reshape(-1))).cpu().numpy()
+            if np.iscomplexobj(vector):
+                return product(vector.real) + 1j * product(vector.imag)
+            own = np.array(vector, dtype=numpy_dtype).reshape(-1)  # a copy: torch takes neither strides nor read-only
+            return self.matvec(torch.from_numpy(own)).cpu().numpy()
 
-        numpy_dtype = torch.empty(0, dtype=self.dtype).numpy().dtype
         return LinearOperator(shape=self.shape, matvec=product, rmatvec=product, dtype=numpy_dtype)
 
     def __add__(self, other: Operator) -> Operator:
-        return Sum(self, other)
+        return Sum(self, _operator(other, "+"))
+
+    def __radd__(self, other: object) -> Operator:
+        # What `sum` begins with.
+        return self if type(other) is int and other == 0 else Sum(_operator(other, "+"), self)
 
     def __sub__(self, other: Operator) -> Operator:
-        return Sum(self, Scaled(other, -1.0))
+        return Sum(self, Scaled(_operator(other, "-"), -1.0))
+
+    def __rsub__(self, other: object) -> Operator:
+        return Sum(_operator(other, "-"), Scaled(self, -1.0))
 
     def __mul__(self, factor: float) -> Operator:
-        return Scaled(self, factor)
+        return Scaled(self, _number(factor, "*"))
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> Operator:
+        number = _number(divisor, "/")
+        if number == 0:
+            raise UsageError("a divisor other than zero was required, 0 came: choose another")
+        return Scaled(self, 1 / number)
 
     def __neg__(self) -> Operator:
         return Scaled(self, -1.0)
@@ -208,6 +256,31 @@ def must_be_symmetric(operator: Operator) -> None:
             f"a symmetric operator was required, a {type(operator).__name__} without that promise came: "
             "write a product so that it reads the same from both sides"
         )
+
+
+def _factors(operator: Operator) -> tuple[Operator, ...]:
+    """Products are flattened, so that ``A @ B @ A`` is seen to read the same from both sides."""
+    return operator.factors if isinstance(operator, Product) else (operator,)
+
+
+def _operator(other: object, sign: str) -> Operator:
+    if not isinstance(other, Operator):
+        raise UsageError(
+            f"operators on both sides of {sign} were required, a {type(other).__name__} came: "
+            "write Shifted(A, shift) for A + shift I, and Dense(matrix) for a matrix"
+        )
+    return other
+
+
+def _number(factor: object, sign: str) -> float:
+    if isinstance(factor, torch.Tensor) and factor.ndim == 0 and not factor.is_complex():
+        factor = factor.item()
+    if isinstance(factor, bool) or not isinstance(factor, Real):
+        raise UsageError(
+            f"a real number beside {sign} was required, a {type(factor).__name__} came: "
+            "write A @ B for the product with an operator, a vector or a matrix"
+        )
+    return float(factor)
 
 
 def _common(operators: tuple[Operator, ...]) -> tuple[int, torch.dtype, torch.device]:

@@ -24,7 +24,10 @@ class Eigenpairs:
         values: ``(k,)`` float64.
         vectors: ``(P, k)`` float64, of length one.
         residuals: ``(k,)`` float64, ``|A v - value v|``: there is an eigenvalue within this of the value.
-        converged: ``(k,)`` bool, whether residual and value are within the tolerance.
+        converged: ``(k,)`` bool, whether residual and value are within the tolerance. It proves that an eigenvalue lies
+            within the residual of the value, not that it is the one of this rank: an eigenvector that start and search
+            hardly touch can be missed, and then a pair stands for the next one. How often that is so is measured in
+            docs/curvature.md.
     """
 
     values: Floats

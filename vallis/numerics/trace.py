@@ -130,6 +130,9 @@ def trace(
     "krylov" is hardly worse than signs. Its error bars and those of "xtrace" and "xnystrace" are by the jackknife, and
     too large by about a quarter for "krylov" and up to three times for the others.
 
+    Those of "hutch++" are Student's t on few probes whose scatter is skewed: its intervals for 95 % cover 92 % at 20
+    products and 94 to 95 % at 60 (three network-like spectra, 1000 seeds each; 88 % at 20 on another).
+
     Args:
         operator: A; for "xnystrace" positive semidefinite; for all but "hutchinson" symmetric.
         num_probes: how many products may be spent; the number is fixed beforehand, because a rule that stops when the

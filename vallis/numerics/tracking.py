@@ -26,7 +26,7 @@ def track_eigenpairs(
     rng: Rng,
     tolerance: float = 0.02,
     max_products: int = 1000,
-    search: int = 5,
+    search: int | None = None,
 ) -> Iterator[Spectrum]:
     """The extreme eigenpairs of each operator in turn.
 
@@ -39,7 +39,7 @@ def track_eigenpairs(
         tolerance: see `eigenpairs`; what is loose saves most, and values are better than residuals by their square.
         max_products: the most products with each.
         search: products a look on a random direction beside the old ones: an eigenvector that rises from the bulk is
-            nearly orthogonal to all that was followed so far, and little else leads to it.
+            nearly orthogonal to all that was followed so far, and little else leads to it. None: see `eigenpairs`.
 
     Raises:
         SettingsError: see `eigenpairs`.

@@ -170,6 +170,7 @@ def _convnets(data: str, problem: Problem, model: Convnet, training: GradientDes
 
 
 def smoke() -> list[Setting | Building]:
+    """A hundred digits and two seeds: everything runs, nothing can be decided."""
     few, training, n = Subset(base=Digits(), num_train=100, num_test=100), _until_fitted(0.05, 25, 400), 2
     pair = Subset(base=Digits(), num_train=100, num_test=40, classes=(3, 8))
     mlp, convnet = Mlp(widths=(64,)), Convnet(channels=(4, 8))
@@ -183,6 +184,7 @@ def smoke() -> list[Setting | Building]:
 
 
 def laptop() -> list[Setting | Building]:
+    """Digits and Fashion-MNIST, five to eight seeds."""
     digits, clothes = Digits(test_fraction=0.5), FashionMnist(num_train=2000, num_test=2000)
     slow, fast = _until_fitted(0.05, 64, 8000), _until_fitted(0.05, 128, 8000)
     mlp, convnet, n = Mlp(widths=(512,)), Convnet(channels=(8, 16)), 8
@@ -213,6 +215,7 @@ PAPER: dict[str, tuple[Model, float]] = {
 
 
 def paper() -> list[Setting | Building]:
+    """CIFAR-10 and the paper's networks, as far as it says how they were trained."""
     # Batch size, number of epochs and initial weights are not printed; 128 and 100 epochs are what reruns use.
     problem = Cifar10(centre_crop=28, whiten="per_image")
     trained = [

@@ -5,7 +5,7 @@ Definition: the largest and the smallest eigenvalues of the Hessian of the mean 
     At every moment after the first the iteration starts in the eigenvectors of the one before.
 Unit: nats/weight^2 (nats is the loss's own unit where it is no log-likelihood); steps of training along the path.
 Source: Cohen et al. (2021), sections 2 and 3 (the largest eigenvalue along the path of gradient descent).
-Cost: two gradients for each product; at a tolerance of 0.02 and one eigenvalue about six products a moment.
+Cost: two gradients for each product; at a tolerance of 0.02 and one eigenvalue about eight products a moment.
 Says little when: moments lie so far apart that eigenvectors have turned away: values stay right and cost more.
 """
 
@@ -45,7 +45,8 @@ class HessianTrajectory:
         num_bottom: how many of the smallest.
         tolerance: see `HessianSpectrum`.
         max_products: the most products at a moment; what has not converged by then is said so.
-        search: products at each moment spent on looking for eigenvectors that were not there before.
+        search: products at each moment spent on looking for eigenvectors that were not there before; None takes half as
+            many as there are eigenvalues wanted, and at least 5.
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
 
@@ -69,7 +70,7 @@ class HessianTrajectory:
     num_bottom: int = 0
     tolerance: float = 0.02
     max_products: int = 300
-    search: int = 5
+    search: int | None = None
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
