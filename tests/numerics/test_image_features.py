@@ -86,7 +86,8 @@ def test_gabor_features_see_direction_and_wavelength_and_no_grey() -> None:
 def test_gabor_energy_does_not_see_where_the_wave_begins() -> None:
     bank = gabor_bank(2, (6.0,))
     one, moved = (gabor_features(wave(0.0, 6.0, 36).roll(shift, 3), bank, grid=1) for shift in (0, 2))
-    torch.testing.assert_close(one, moved, rtol=0.02, atol=0)
+    # The filter across the wave answers nothing but rounding, which depends on the processor.
+    torch.testing.assert_close(one, moved, rtol=0.02, atol=1e-12 * float(one.max()))
 
 
 def test_shapes_and_channels() -> None:
