@@ -17,6 +17,7 @@ import torch
 from benchmarks.fixtures import FIXTURES, Setting
 
 Role = Literal["ours", "peer", "reference"]
+BY_DEFAULT = "Vallis"  # how our contender is called that sets no option for speed
 # A contender that takes longer than the first, and this many times as long as the best, is not timed again.
 _LONG, _HOPELESS = 2.0, 2.0
 
@@ -168,7 +169,11 @@ def hold(
 
 
 def verdict(entries: Sequence[Entry], compared: str) -> dict[str, Any]:
-    """The best correct peer, and ours over it; None where either side has no correct run."""
+    """The best correct peer, and ours over it; None where either side has no correct run.
+
+    Where we enter in several ways, the one called `Vallis` has no option set that a user would not set: its ratio is
+    given, too.
+    """
 
     def amount(entry: Entry) -> float:
         return min(entry.seconds) if compared == "seconds" else float(entry.error or 0.0)
@@ -177,6 +182,8 @@ def verdict(entries: Sequence[Entry], compared: str) -> dict[str, Any]:
     ours = min((amount(entry) for entry in correct if entry.role == "ours"), default=None)
     peer = min((entry for entry in correct if entry.role == "peer"), key=amount, default=None)
     ratio = None if ours is None or peer is None else ours / amount(peer)
+    plain = next((amount(entry) for entry in correct if entry.name == BY_DEFAULT), None)
+    by_default = None if plain is None or peer is None else plain / amount(peer)
     references = {
         entry.name: round(ours / amount(entry), 4)
         for entry in correct
@@ -185,6 +192,7 @@ def verdict(entries: Sequence[Entry], compared: str) -> dict[str, Any]:
     return {
         "best_peer": None if peer is None else peer.name,
         "ratio": None if ratio is None else round(ratio, 4),
+        "ratio_by_default": None if by_default is None else round(by_default, 4),
         "ratios_to_references": references,
     }
 

@@ -14,13 +14,15 @@ LIMIT = 0.01
 SMALL = "D-MLP-32"  # where the exact spectrum is known
 
 
-def _ours(num_steps: int, num_search_steps: int) -> Contender:
+def _ours(num_steps: int, num_search_steps: int | None) -> Contender:
     def prepare(setting: Setting) -> Callable[[], Answer]:
         at = ours.objective(setting)
         return lambda: ours.density(at, num_steps, num_search_steps)
 
-    counts = f"num_probes=1, num_steps={num_steps}, num_search_steps={num_search_steps}"
+    counts = f"num_probes=1, num_steps={num_steps}"
+    counts += "" if num_search_steps is None else f", num_search_steps={num_search_steps}"
     name = f"Vallis, {num_steps} steps" + (f" after {num_search_steps} of search" if num_search_steps else "")
+    name = "Vallis" if num_search_steps is None else name
     return Contender(name, "vallis", "ours", f"spectral_density(Hessian(objective), {counts})", prepare)
 
 
@@ -81,6 +83,7 @@ BENCHMARK = Benchmark(
     target=0.5,
     settings=(Setting(SMALL, 599), Setting("D-MLP", 599)),
     contenders=(
+        _ours(20, None),
         _ours(20, 0),
         _ours(20, 20),
         _ours(80, 0),

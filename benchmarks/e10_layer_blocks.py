@@ -25,9 +25,12 @@ def _each(one: Callable[[Setting, str], Answer]) -> Callable[[Setting], Callable
     return prepare
 
 
-def _ours(setting: Setting) -> Callable[[], Answer]:
-    at = ours.objective(setting)
-    return lambda: ours.largest_of_layers(at, LAYERS, COUNT)
+def _ours(name: str, search: int | None) -> Contender:
+    def prepare(setting: Setting) -> Callable[[], Answer]:
+        at = ours.objective(setting)
+        return lambda: ours.largest_of_layers(at, LAYERS, COUNT, search)
+
+    return Contender(name, "vallis", "ours", ours.layers_call(search), prepare)
 
 
 def _judge(setting: Setting, answer: Answer, thorough: bool) -> Score:
@@ -67,7 +70,8 @@ BENCHMARK = Benchmark(
     target=0.5,
     settings=(Setting("D-MLP", 599),),
     contenders=(
-        Contender("Vallis", "vallis", "ours", ours.LAYERS_CALL, _ours),
+        _ours("Vallis", None),
+        _ours("Vallis, no search", 0),
         _curvlinops(1e-3),
         _curvlinops(1e-2),
         _eigenthings(12),

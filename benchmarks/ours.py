@@ -31,53 +31,57 @@ def gauss_newton(at: Objective) -> GaussNewton:
     return GaussNewton(at)
 
 
-def largest(at: Objective, count: int, *, is_split: bool, seed: int = 0) -> Answer:
+def largest(at: Objective, count: int, *, is_split: bool, search: int | None, seed: int = 0) -> Answer:
     """Eigenpairs from a fresh operator: building its graphs, and splitting it in two, is part of the work."""
     operator = concentrated(at, Hessian, TOLERANCE) if is_split else Hessian(at)
-    found = eigenpairs(operator, largest=count, tolerance=TOLERANCE, search=0, rng=Rng(seed).child("eigenvalues"))
+    found = eigenpairs(operator, largest=count, tolerance=TOLERANCE, search=search, rng=Rng(seed).child("eigenvalues"))
     values, vectors = np.asarray(found.largest.values), torch.as_tensor(found.largest.vectors)
     return Answer((values, vectors), found.num_products, is_certified=True)
 
 
-def eigenvalue_contenders(count: int) -> tuple[Contender, Contender]:
-    """Both ways to the largest eigenvalues."""
+def eigenvalue_contenders(count: int) -> tuple[Contender, ...]:
+    """Both ways to the largest eigenvalues, as they come and without the search, which no peer makes."""
 
-    def prepare(is_split: bool) -> Callable[[Setting], Callable[[], Answer]]:
+    def prepare(is_split: bool, search: int | None) -> Callable[[Setting], Callable[[], Answer]]:
         def ready(setting: Setting) -> Callable[[], Answer]:
             at = objective(setting)
-            return lambda: largest(at, count, is_split=is_split)
+            return lambda: largest(at, count, is_split=is_split, search=search)
 
         return ready
 
-    end = f", largest={count}, tolerance={TOLERANCE:g}, search=0)"
-    split = f"eigenpairs(concentrated(objective, Hessian, {TOLERANCE:g}){end}"
-    return (
-        Contender("Vallis", "vallis", "ours", f"eigenpairs(Hessian(objective){end}", prepare(False)),
-        Contender("Vallis, concentrated", "vallis", "ours", split, prepare(True)),
-    )
+    def contender(is_split: bool, search: int | None) -> Contender:
+        operator = f"concentrated(objective, Hessian, {TOLERANCE:g})" if is_split else "Hessian(objective)"
+        options = f"largest={count}, tolerance={TOLERANCE:g}" + ("" if search is None else f", search={search}")
+        name = "Vallis" + (", concentrated" if is_split else "") + ("" if search is None else ", no search")
+        return Contender(name, "vallis", "ours", f"eigenpairs({operator}, {options})", prepare(is_split, search))
+
+    return tuple(contender(is_split, search) for is_split in (False, True) for search in (None, 0))
 
 
-LAYERS_CALL = f"eigenpairs(block, largest=5, tolerance={TOLERANCE:g}, search=0) for each of layer_blocks(objective)"
+def layers_call(search: int | None) -> str:
+    options = f"largest=5, tolerance={TOLERANCE:g}" + ("" if search is None else f", search={search}")
+    return f"eigenpairs(block, {options}) for each of layer_blocks(objective)"
 
 
-def largest_of_layers(at: Objective, layers: Sequence[str], count: int) -> Answer:
+def largest_of_layers(at: Objective, layers: Sequence[str], count: int, search: int | None) -> Answer:
     """The largest eigenpairs of each layer's block; the blocks share the graphs."""
     from vallis.numerics.blocks import layer_blocks
 
     found, spent = {}, 0
     for layer, block in layer_blocks(at, layers).items():
-        spectrum = eigenpairs(block, largest=count, tolerance=TOLERANCE, search=0, rng=Rng(0).child("layer", layer))
+        rng = Rng(0).child("layer", layer)
+        spectrum = eigenpairs(block, largest=count, tolerance=TOLERANCE, search=search, rng=rng)
         found[layer] = (np.asarray(spectrum.largest.values), torch.as_tensor(spectrum.largest.vectors))
         spent += spectrum.num_products
     return Answer(found, spent, is_certified=True)
 
 
-def density(at: Objective, num_steps: int, num_search_steps: int) -> Answer:
+def density(at: Objective, num_steps: int, num_search_steps: int | None) -> Answer:
     """Nodes and weights of the density from one random vector."""
     from vallis.numerics.density import spectral_density
 
-    steps = {"num_steps": num_steps, "num_search_steps": num_search_steps}
-    found = spectral_density(hessian(at), num_probes=1, rng=Rng(0), **steps)
+    operator = hessian(at)
+    found = spectral_density(operator, num_probes=1, num_steps=num_steps, num_search_steps=num_search_steps, rng=Rng(0))
     return Answer(found.measure(), found.num_products)
 
 

@@ -43,8 +43,8 @@ def rewrite() -> None:
 
 def _ratios(results: list[dict[str, Any]]) -> list[str]:
     rows = [
-        "| id | work | setting | best correct peer | ours / peer | target | ours / references |",
-        "|" + " --- |" * 7,
+        "| id | work | setting | best correct peer | ours / peer | with our defaults | target | ours / references |",
+        "|" + " --- |" * 8,
     ]
     for result in results:
         for contest in result["contests"]:
@@ -55,6 +55,7 @@ def _ratios(results: list[dict[str, Any]]) -> list[str]:
                 f"{contest['fixture']}, batches of {contest['batch_size']}",
                 contest["best_peer"] or "none is correct",
                 _ratio(contest["ratio"], result["target"], result["compared"]),
+                _ratio(contest.get("ratio_by_default"), result["target"], result["compared"]),
                 f"{result['target']:g}",
                 references,
             )
@@ -71,7 +72,7 @@ def _missing(results: list[dict[str, Any]]) -> list[str]:
 
 def _ratio(ratio: float | None, target: float, compared: str) -> str:
     if ratio is None:
-        return "none"
+        return ""
     text = f"{ratio:.2f}" + (" (of errors)" if compared == "error" else "")
     return f"**{text}**" if ratio <= target else text
 

@@ -79,3 +79,4 @@ def others(tmp_path: Path, num_workers: int) -> Iterator[tuple[str, list[subproc
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
