@@ -6,8 +6,10 @@ of A are pulled back. The block is of vec(W) row by row, so that M comes first.
 
 A weight that is used at S positions (tokens, time, patches of a convolution, several calls) has
 ``M = sum_s M_s`` and ``x x' = mean_s x_s x_s'``: positions are taken for uncorrelated, in the derivatives and with the
-inputs (KFAC "expand"). Where only some positions count in the loss (tokens with a target), x is averaged over those,
-if the layer has as many positions as there are targets, and over all else.
+inputs (KFAC "expand"). Where targets do not count alike (ignored tokens, class weights), a row x counts as the target
+that it is for (see `vallis.numerics.row_counts`). Where rows reach several targets, as in attention, that is the target
+of the same place, if there are as many rows as targets and no gradient speaks against it; else each row counts as its
+example.
 
 Source: Wu et al. (2020), Dissecting Hessian, the decoupling conjecture; Martens and Grosse (2015), equation 1;
     Grosse and Martens (2016), theorem 1 (patches).
@@ -24,12 +26,15 @@ from vallis.core.errors import ModelError, SettingsError
 from vallis.core.objective import Objective, Term
 from vallis.core.rng import Rng
 from vallis.numerics.affine import affine_layers
-from vallis.numerics.flows import Affine, Flow
+from vallis.numerics.flows import Affine, Flow, run
 from vallis.numerics.pulled import Draws, pulled_roots
-from vallis.numerics.row_weights import RowWeights, row_weights
+from vallis.numerics.row_counts import RowCounts, row_counts
+from vallis.numerics.row_weights import row_weights
 
 _BLOCK = 64
 _ROWS_BYTES = 2**26
+
+Counts = Mapping[str, RowCounts | str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +85,7 @@ def factors(
 
     Args:
         objective: the loss surface, at its origin.
-        layers: by name; all that have factors if empty. See `vallis.numerics.affine.affine_layers` for which have none.
+        layers: by name; all that have factors if empty. See `factored_layers` for which have none.
         max_columns: see above; None is exact whatever it takes.
         rng: where the signs come from.
 
@@ -93,14 +98,49 @@ def factors(
     """
     if max_columns is not None and max_columns < 1:
         raise SettingsError(f"at least one column was required, max_columns={max_columns} came: raise it")
-    found, refused = affine_layers(objective, layers)
+    found, refused, counts = _counted(objective, layers)
     if layers and refused:
         name, why = next(iter(refused.items()))
         raise ModelError(f"a layer with Kronecker factors was required, {name} has none, because {why}: leave it out")
     sums = {layer.name: _Sums(layer, objective) for layer in found}
     for place, term in enumerate(objective.terms() if found else ()):
-        _add(term, found, sums, Draws(max_columns, (rng or Rng()).child("batch", place)))
+        _add(term, found, sums, Draws(max_columns, (rng or Rng()).child("batch", place)), counts.get(place))
     return {name: each.factors() for name, each in sums.items()}
+
+
+def factored_layers(objective: Objective, layers: Sequence[str] = ()) -> tuple[tuple[Affine, ...], Mapping[str, str]]:
+    """The layers of a network that have Kronecker factors, in the order of its modules, and why the others have none.
+
+    Those are the affine ones (see `vallis.numerics.affine.affine_layers`) of which it can be told what each row counts.
+
+    Args:
+        objective: whose network.
+        layers: by name; all that own trainable parameters if empty.
+
+    Returns:
+        The layers, and for every other layer by name the reason, as half a sentence.
+
+    Raises:
+        UnknownPart: there is no layer of this name.
+    """
+    found, refused, _ = _counted(objective, layers)
+    return found, refused
+
+
+def _counted(
+    objective: Objective, layers: Sequence[str]
+) -> tuple[tuple[Affine, ...], Mapping[str, str], Mapping[int, Counts]]:
+    """What `factored_layers` says, and what rows count in the batches in which targets do not count alike."""
+    found, refused = affine_layers(objective, layers)
+    counts: dict[int, Counts] = {}
+    uncounted: dict[str, str] = {}
+    for place, term in enumerate(objective.terms() if found else ()):
+        if row_weights(term).targets is not None:
+            told = row_counts(term, *run(term, found))
+            uncounted |= {name: why for name, why in told.items() if isinstance(why, str)}
+            counts[place] = told
+    good = tuple(layer for layer in found if layer.name not in uncounted)
+    return good, {**refused, **uncounted}, counts
 
 
 def gram(rows: torch.Tensor) -> torch.Tensor:
@@ -125,23 +165,19 @@ class _Sums:
         self.outputs = torch.zeros(m, m, **like)  # type: ignore[call-overload]
         self.inputs = torch.zeros(n, n, **like)  # type: ignore[call-overload]
         self.mean = torch.zeros(n, **like)  # type: ignore[call-overload]
-        self.weight = self.positions = 0.0
+        self.weight = self.counted = self.positions = 0.0
         self.num_draws = 0
 
-    def add_inputs(self, calls: Sequence[Flow], weights: RowWeights, share: float) -> None:
-        """The batch's part of E[x x'] and E[x]: a mean over examples and positions, with weights that add to share."""
-        num_positions = sum(call.inputs.shape[1] for call in calls)
-        if not num_positions:
-            return
-        for call in calls:
-            size = call.inputs.shape[1]
-            rows, weight = weights.scaled(call.inputs)
-            scale = share * size / num_positions / weight
+    def add_inputs(self, calls: Sequence[Flow], counts: RowCounts, share: float) -> None:
+        """The batch's part of E[x x'] and E[x]: a mean over rows, as they count."""
+        for place, call in enumerate(calls):
+            rows = counts.scaled(place, call.inputs)
             for part in rows.split(max(1, _ROWS_BYTES // (rows.shape[1] * rows.element_size()))):
-                self.inputs.add_(gram(part), alpha=scale)
-            self.mean.add_(weights.total(call.inputs), alpha=scale)
+                self.inputs.add_(gram(part), alpha=share)
+            self.mean.add_(counts.mean(place, call.inputs), alpha=share)
+        self.counted += share * counts.counted
         self.weight += share
-        self.positions += share * num_positions
+        self.positions += share * sum(call.inputs.shape[1] for call in calls)
 
     def add_outputs(self, rows: torch.Tensor) -> None:
         """One column's part of E[M], whose weights it carries already."""
@@ -150,23 +186,25 @@ class _Sums:
 
     def factors(self) -> Factors:
         """What it comes to."""
-        weight = self.weight or 1.0
+        weight, counted = self.weight or 1.0, self.counted or 1.0
         return Factors(
             layer=self.layer.name,
             names=self.layer.names,
             outputs=self.outputs,
-            inputs=self.inputs / weight,
-            mean_input=self.mean / weight,
+            inputs=self.inputs / counted,
+            mean_input=self.mean / counted,
             num_positions=self.positions / weight,
             num_draws=self.num_draws,
         )
 
 
-def _add(term: Term, layers: Sequence[Affine], sums: Mapping[str, _Sums], draws: Draws) -> None:
+def _add(term: Term, layers: Sequence[Affine], sums: Mapping[str, _Sums], draws: Draws, counts: Counts | None) -> None:
     pulled = pulled_roots(term, layers, draws)
-    weights = row_weights(term)
-    for name, calls in pulled.flows.items():
-        sums[name].add_inputs(calls, weights, term.share)
+    told = row_counts(term, pulled.returned, pulled.flows) if counts is None else counts
+    for name in pulled.flows:
+        count = told.get(name)
+        if isinstance(count, RowCounts):
+            sums[name].add_inputs(pulled.flows[name], count, term.share)
         sums[name].num_draws = max(sums[name].num_draws, pulled.num_draws)
     gathered: dict[str, list[torch.Tensor]] = {name: [] for name in pulled.flows}
     held = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -25,12 +26,14 @@ class Pulled:
     """A batch at some layers.
 
     Attributes:
+        returned: what the network returns, a function of what the layers do.
         flows: what went through each.
         columns: column by column, and for each layer, the rows ``G_s' r`` ``(N, S, m)`` of each of its calls; to be
             gone through once. The sum of ``g g'`` over them is the batch's share of M.
         num_draws: of how many random combinations the columns are; 0 if they are those of the root.
     """
 
+    returned: Any
     flows: Flows
     columns: Iterator[Column]
     num_draws: int
@@ -75,7 +78,7 @@ def pulled_roots(term: Term, layers: Sequence[Affine], draws: Draws | None = Non
         returned, flows = run(term, layers)
         found = root(term, returned)
     num_draws, cotangents = (0, found.columns()) if draws is None else draws.columns(found)
-    return Pulled(flows, _pull_all(found.outputs, cotangents, flows), num_draws)
+    return Pulled(returned, flows, _pull_all(found.outputs, cotangents, flows), num_draws)
 
 
 def _pull_all(

@@ -28,29 +28,6 @@ class RowWeights:
     examples: torch.Tensor | None = None
     targets: torch.Tensor | None = None
 
-    def of(self, inputs: torch.Tensor) -> torch.Tensor | None:
-        """``(N, S)`` weights of the rows ``(N, S, n)``: of the targets, if there are S, else of the example for each.
-
-        None where all rows count alike.
-        """
-        if self.targets is not None and self.targets.shape[1] == inputs.shape[1]:
-            return self.targets.to(inputs)
-        if self.examples is None:
-            return None
-        return self.examples.to(inputs)[:, None].expand(inputs.shape[:2])
-
-    def scaled(self, inputs: torch.Tensor) -> tuple[torch.Tensor, float]:
-        """``(N S, n)`` rows whose products add up to the weighted sum, and the total weight."""
-        weights, rows = self.of(inputs), inputs.flatten(0, 1)
-        if weights is None:
-            return rows, float(len(rows))
-        return rows * weights.reshape(-1, 1).sqrt(), float(weights.sum())
-
-    def total(self, inputs: torch.Tensor) -> torch.Tensor:
-        """``(n,)`` the weighted sum of the rows."""
-        weights, rows = self.of(inputs), inputs.flatten(0, 1)
-        return rows.sum(0) if weights is None else weights.reshape(-1) @ rows
-
 
 def row_weights(term: Term) -> RowWeights:
     """How much the parts of a batch count, as its loss says."""

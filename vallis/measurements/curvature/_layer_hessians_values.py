@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallis.core.types import Array, Estimate, Note, Result
+from vallis.measurements.curvature._without_factors import without_factors
 from vallis.measurements.curvature._words import listed, shown_name, spoken_name
 from vallis.numerics.blocks import LayerBlock
 from vallis.numerics.curvature import Hessian
@@ -21,7 +22,7 @@ Floats = NDArray[np.float64]
 Values = dict[str, Estimate | Array]
 Block = Hessian | LayerBlock
 
-_NAMED = 3  # reasons that a note names
+_NAMED = 3  # layers that a note names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,7 +74,7 @@ def result_of(found: Found) -> Result:
         *_gaps(found),
         *_not_converged(found),
         *_of_traces(found),
-        *_without_factors(found),
+        *without_factors(found.reasons, len(found.layers)),
         *_drawn(found),
         *_unsure(found),
     )
@@ -252,21 +253,6 @@ def _of_traces(found: Found) -> tuple[Note, ...]:
         )
         for code, said in by_code.items()
     )
-
-
-def _without_factors(found: Found) -> tuple[Note, ...]:
-    if not found.reasons:
-        return ()
-    by_reason: dict[str, list[str]] = {}
-    for name, why in found.reasons.items():
-        by_reason.setdefault(why, []).append(name or "the network")
-    if len(by_reason) == 1 and len(found.reasons) == len(found.layers):
-        text = f"No layer has Kronecker factors, because {next(iter(by_reason))}."
-    else:
-        named = [f"{listed(names, _NAMED)} ({why})" for why, names in by_reason.items()]
-        have = "has" if len(found.reasons) == 1 else "have"
-        text = f"{len(found.reasons)} of {len(found.layers)} layers {have} no Kronecker factors: {'; '.join(named)}."
-    return (Note(code="no_kronecker_form", text=text),)
 
 
 def _drawn(found: Found) -> tuple[Note, ...]:

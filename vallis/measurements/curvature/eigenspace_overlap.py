@@ -7,8 +7,8 @@ Definition: for each weight matrix of m outputs and n inputs that both networks 
     overlap of a space with itself in other axes, which must be one.
 Unit: 1: overlaps are within [0, 1].
 Source: Wu et al. (2020), Dissecting Hessian.
-Cost: layers of up to dense_size weights are written out: two gradients for each weight, in both networks. Larger ones
-    take a few products for each eigenvector.
+Cost: m gradients and one dense solver for each layer, in both networks. A layer that examples pass more than once (of
+    tokens, a convolution) takes two gradients for each weight, or above dense_size a few products for each eigenvector.
 Says little when: eigenvalues at k and k + 1 lie close together, so that the space is any; only hidden units in
     another order tell the networks apart.
 """
@@ -30,10 +30,10 @@ from vallis.measurements.curvature._resolved import num_resolved
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
 from vallis.measurements.curvature._words import counted, listed, shown_name, spoken_name
 from vallis.numerics.affine import affine_layers
-from vallis.numerics.curvature import Hessian
 from vallis.numerics.eigenspaces import overlap_curve
 from vallis.numerics.flows import Affine
 from vallis.numerics.lanczos import eigenpairs
+from vallis.numerics.layer_hessian import weight_hessian
 from vallis.numerics.spectra import Spectrum
 from vallis.numerics.surface import Precision, surface
 
@@ -181,15 +181,12 @@ class EigenspaceOverlap:
         )
 
     def _spectrum(self, objective: Objective, layer: Affine, count: int, rng: Rng) -> Spectrum:
-        hessian = Hessian(objective, only=(layer.weight,))
-        written_out = hessian.size <= self.dense_size
-        found = eigenpairs(
+        hessian = weight_hessian(objective, layer)
+        return eigenpairs(
             hessian,
             largest=count,
             rng=rng,
             tolerance=self.tolerance,
-            max_products=hessian.size if written_out else self.max_products,
+            max_products=hessian.size if hessian.size <= self.dense_size else self.max_products,
             dense_size=self.dense_size,
         )
-        hessian.clear()
-        return found

@@ -28,9 +28,9 @@ from vallis.core.rng import Rng
 from vallis.core.types import Axis, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.curvature._kronecker_structure_values import Asked, result_of, structure_of
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
+from vallis.measurements.curvature._without_factors import without_factors
 from vallis.measurements.curvature._words import counted, spoken_name
-from vallis.numerics.affine import affine_layers
-from vallis.numerics.kronecker import factors
+from vallis.numerics.kronecker import factored_layers, factors
 from vallis.numerics.surface import Precision, surface
 
 _BOTH = frozenset({"unit_permutation", "layer_rescaling"})
@@ -52,7 +52,7 @@ class KroneckerStructure:
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[Mapping[str, frozenset[str]]] = {
@@ -100,7 +100,7 @@ class KroneckerStructure:
         if diverged is not None:
             return diverged
         objective = ground.objective
-        layers, refused = affine_layers(objective, self.layers)
+        layers, refused = factored_layers(objective, self.layers)
         if not layers:
             why = next(iter(refused.values()), "it has no layers")
             text = f"No layer multiplies its inputs with a matrix of its own: {why}."
@@ -120,7 +120,8 @@ class KroneckerStructure:
         found = [
             structure_of(objective, layer, made[layer.name], asked, rng.child("layer", layer.name)) for layer in layers
         ]
-        return result_of(found, f"{ground.unit}/weight^2", ground.notes)
+        without = without_factors(refused, len(layers) + len(refused))
+        return result_of(found, f"{ground.unit}/weight^2", (*ground.notes, *without))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         energies, ranks = result.array("rank_one_energies"), result.array("eigenvalues").coords["rank"]

@@ -28,11 +28,11 @@ from vallis.core.types import Figure, Outcome, Result, Source
 from vallis.measurements.curvature._layer_hessians_shown import figures, reading
 from vallis.measurements.curvature._layer_hessians_values import Block, Found, Layer, result_of
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
-from vallis.numerics.affine import affine_layers, owners
+from vallis.numerics.affine import owners
 from vallis.numerics.blocks import layer_blocks
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.distances import relative_distance
-from vallis.numerics.kronecker import Factors, factors
+from vallis.numerics.kronecker import Factors, factored_layers, factors
 from vallis.numerics.kronecker_fit import kronecker_fit
 from vallis.numerics.kronecker_operators import kronecker_block
 from vallis.numerics.lanczos import eigenpairs
@@ -66,7 +66,7 @@ class LayerHessians:
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
@@ -162,7 +162,7 @@ class LayerHessians:
         """The factors of all layers that have some, and why the others have none."""
         if not self.max_width:
             return {}, {}
-        affine, refused = affine_layers(objective, tuple(layers))
+        affine, refused = factored_layers(objective, tuple(layers))
         reasons, wanted = dict(refused), []
         for layer in affine:
             if max(layer.shape) > self.max_width:
