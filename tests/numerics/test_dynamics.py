@@ -289,3 +289,19 @@ def test_presentations_of_several_steps_at_once() -> None:
     assert torch.equal(found.seen, wanted.seen) and found.seen.tolist() == [2, 2, 1]
     for name, column in wanted.recorded.items():
         torch.testing.assert_close(found.recorded[name], column, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [-1, 2.0, True, None, "3"])
+def test_a_count_that_is_none_is_refused(count: Any) -> None:
+    recorder = DynamicsRecorder(num_examples=3)
+    recorder.update([0, 1, 2, 0, 1], torch.eye(3)[[0, 1, 0, 1, 0]], torch.tensor([0, 1, 2, 0, 1]))
+    assert recorder.hardest(0).tolist() == recorder.most_forgotten(0).tolist() == []
+    assert len(recorder.hardest(np.int64(9))) == 3 and sorted(recorder.most_forgotten(9).tolist()) == [0, 1]
+    for ask in (recorder.hardest, recorder.most_forgotten):
+        with pytest.raises(SettingsError, match="a number of examples from 0 on was required"):
+            ask(count)
+
+
+def test_only_recorders_are_merged() -> None:
+    with pytest.raises(DataError, match="another recorder was required to merge with, a int came"):
+        DynamicsRecorder(num_examples=3).merged(3)  # type: ignore[arg-type]

@@ -201,8 +201,13 @@ class DynamicsRecorder:
     def most_forgotten(self, count: int) -> torch.Tensor:
         """The identities of those that were forgotten most often, most first; never learned is not forgotten.
 
-        Among equals the one that was right less often goes first, then the one that comes first.
+        Among equals the one that was right less often goes first, then the one that comes first. There are fewer where
+        fewer were forgotten.
+
+        Raises:
+            SettingsError: the count is no whole number from 0 on.
         """
+        count = _count(count)
         events = self.forgetting_events()
         share = example_scores.mean_of(self.recorded["correct"].double(), self.seen)
         order = torch.argsort(share.nan_to_num(2.0), stable=True)
@@ -211,7 +216,12 @@ class DynamicsRecorder:
         return self.identities[chosen.cpu()]
 
     def hardest(self, count: int) -> torch.Tensor:
-        """The identities of those with the smallest area under the margin, smallest first."""
+        """The identities of those with the smallest area under the margin, smallest first; fewer where fewer were seen.
+
+        Raises:
+            SettingsError: the count is no whole number from 0 on, or no margins are kept.
+        """
+        count = _count(count)
         area = self.area_under_margin()
         order = torch.argsort(area.nan_to_num(torch.inf), stable=True)
         chosen = order[~area[order].isnan()][:count]
@@ -223,8 +233,11 @@ class DynamicsRecorder:
         At equal steps those of this one come first.
 
         Raises:
+            DataError: the other is no recorder.
             SettingsError: they keep different quantities.
         """
+        if not isinstance(other, DynamicsRecorder):
+            raise DataError(f"another recorder was required to merge with, a {type(other).__name__} came: give one")
         mine, others = self.timelines, other.timelines
         if set(mine.kept) != set(others.kept):
             raise SettingsError(
@@ -318,6 +331,17 @@ def _number(num_examples: Any) -> int:
         raise SettingsError(
             f"a number of examples was required, a {type(num_examples).__name__} came: give len(dataset)"
         ) from error
+
+
+def _count(count: Any) -> int:
+    """How many examples are asked for."""
+    try:
+        number = -1 if isinstance(count, bool) else operator.index(count)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise SettingsError(f"a number of examples from 0 on was required, {count!r} came: give such as 10")
+    return number
 
 
 def _integers(index: torch.Tensor | Sequence[int]) -> torch.Tensor:
