@@ -62,6 +62,7 @@ class DynamicsRecorder:
         device: torch.device | str = "cpu",
     ) -> None:
         num_examples = None if num_examples is None else _number(num_examples)
+        num_presentations = _number(num_presentations)
         if kind not in (None, "categorical", "binary"):
             raise SettingsError(f'kind "categorical", "binary" or None was required, {kind!r} came: choose one of them')
         keep = (keep,) if isinstance(keep, str) else keep
@@ -187,7 +188,11 @@ class DynamicsRecorder:
         return example_scores.area_under_margin(self._held("margins"), self.seen)
 
     def error_norm(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
-        """EL2N over presentations start to stop - 1."""
+        """EL2N over presentations start to stop - 1.
+
+        Raises:
+            SettingsError: they are no whole numbers with 0 <= start < stop, or no error norms are kept.
+        """
         return example_scores.error_norm(self._held("error_norms"), self.seen, start, stop)
 
     def mean_loss(self) -> torch.Tensor:
@@ -324,12 +329,13 @@ class DynamicsRecorder:
         return self.recorded[name]
 
 
-def _number(num_examples: Any) -> int:
+def _number(number: Any) -> int:
     try:
-        return operator.index(num_examples)
+        return operator.index(number)
     except TypeError as error:
         raise SettingsError(
-            f"a number of examples was required, a {type(num_examples).__name__} came: give len(dataset)"
+            f"whole numbers of examples and presentations were required, a {type(number).__name__} came: give "
+            "such as len(dataset)"
         ) from error
 
 
