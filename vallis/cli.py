@@ -22,6 +22,7 @@ COMMANDS = {
     "show": "one part: what it is, its settings, its sources",
     "measure": "ask one question of a network",
     "run": "train and measure what a JSON file asks for",
+    "theory": "compute a curve or a bound that needs no network",
     "study": "rerun the experiments of a paper and test its claims",
     "report": "make a report again, or export its figures",
     "new": "write the skeleton of a part and of its test",

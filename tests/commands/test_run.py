@@ -10,7 +10,12 @@ from tests.commands.calls import Vallis
 from vallis.commands.run import load
 from vallis.core.types import Job
 from vallis.models.mlp import Mlp
+from vallis.problems.corrupted import Corrupted
 from vallis.problems.digits import Digits
+from vallis.problems.subset import Subset
+from vallis.training.early_stopping import EarlyStopping
+from vallis.training.gradient_descent import GradientDescent
+from vallis.training.loss_correction import LossCorrection
 
 TOY: dict[str, Any] = {"problem": "clouds", "model": "linear", "training": "descent", "measurements": ["norm", "count"]}
 
@@ -75,6 +80,36 @@ def test_a_job_is_read_from_names_and_specs(vallis: Vallis) -> None:
     assert (found.problem, found.model) == (Digits(test_fraction=0.5), Mlp(widths=(8, 8)))
     assert found.snapshots == (0, 5)
     assert found.partner is not None
+
+
+def test_parts_within_settings_need_a_name_only(vallis: Vallis) -> None:
+    noisy = {
+        "name": "corrupted",
+        "settings": {"base": {"name": "subset", "settings": {"base": "digits"}}, "labels": 0.5},
+    }
+    stopped = {
+        "name": "early_stopping",
+        "settings": {"base": {"name": "gradient_descent", "settings": {"max_steps": 9}}},
+    }
+    corrected = {"name": "loss_correction", "settings": {"base": stopped, "first": None}}
+    (found,) = load(write({"problem": noisy, "model": "mlp", "training": corrected}))
+    assert found.problem == Corrupted(base=Subset(base=Digits()), labels=0.5)
+    inner = EarlyStopping(base=GradientDescent(max_steps=9))
+    assert found.training == LossCorrection(base=inner)
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ({"settings": {}}, "corrupted.base of job 0 of jobs.json must say which of problems by a name"),
+        (3, "corrupted.base of job 0 of jobs.json must say which of problems by a name, 3 came"),
+        ({"name": "digts"}, "no problem is named 'digts'; did you mean digits"),
+        ({"name": "digits", "settings": {"fraction": 0.5}}, "digits: no setting is named 'fraction'"),
+    ],
+)
+def test_a_part_within_settings_that_is_none_is_one_sentence(vallis: Vallis, base: Any, said: str) -> None:
+    problem = {"name": "corrupted", "settings": {"base": base}}
+    assert said in vallis.refused("run", write({"problem": problem, "model": "mlp", "training": "gradient_descent"}))
 
 
 GOOD = {"problem": "digits", "model": "mlp", "training": "gradient_descent"}

@@ -208,6 +208,46 @@ def test_what_does_not_fit_is_refused() -> None:
         ForwardCorrected(transition=IDENTITY, least_probability=0.7)
 
 
+@pytest.mark.parametrize("made", BOTH)
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (torch.tensor([0, -1]), r"classes in 0..1 or -100 were required by the transition matrix, -1 came"),
+        (torch.tensor([0, 2]), "2 came"),
+        (torch.tensor([0, 1, 1]), r"noisy classes \(2,\) were required .* torch.int64 \(3,\) came"),
+        (torch.tensor([[0], [1]]), r"torch.int64 \(2, 1\) came"),
+        ([0, 1], "a list came"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(made: type[CorrectedCrossEntropy], y: Any, said: str) -> None:
+    """A negative one would be counted from the end of the matrix, silently."""
+    with pytest.raises(LossError, match=said):
+        made(transition=[[0.9, 0.1], [0.2, 0.8]])(torch.zeros(2, 2), y)
+
+
+def test_a_label_that_cannot_come_about_is_refused_forward() -> None:
+    """Its loss is infinite, and its slopes are no numbers."""
+    loss = ForwardCorrected(transition=[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    assert float(loss(torch.zeros(2, 3), torch.tensor([0, 1]))) > 0
+    with pytest.raises(LossError, match="can come about were required for forward correction, 2 came"):
+        loss(torch.zeros(2, 3), torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize("rows", [None, [["a", "b"], ["c", "d"]], [[1.0, 0.0], [0.0]]])
+def test_what_is_no_table_of_numbers_is_refused(rows: Any) -> None:
+    with pytest.raises(LossError, match=r"a transition matrix \(C, C\) was required, a \w+ came that is none"):
+        ForwardCorrected(transition=rows)
+
+
+@pytest.mark.parametrize("made", BOTH)
+def test_many_at_once_by_vmap(made: type[CorrectedCrossEntropy]) -> None:
+    loss = made(transition=[[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    generator = torch.Generator().manual_seed(0)
+    logits, y = torch.randn(4, 5, 3, generator=generator), torch.randint(3, (4, 5), generator=generator)
+    found = torch.func.vmap(loss.mean)(logits, y)
+    torch.testing.assert_close(found, torch.stack([loss(*one) for one in zip(logits, y, strict=True)]))
+
+
 def test_it_is_a_value() -> None:
     matrix = transition()
     one, other = ForwardCorrected(transition=matrix), ForwardCorrected(transition=matrix.tolist())

@@ -289,3 +289,65 @@ def test_presentations_of_several_steps_at_once() -> None:
     assert torch.equal(found.seen, wanted.seen) and found.seen.tolist() == [2, 2, 1]
     for name, column in wanted.recorded.items():
         torch.testing.assert_close(found.recorded[name], column, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [-1, 2.0, True, None, "3"])
+def test_a_count_that_is_none_is_refused(count: Any) -> None:
+    recorder = DynamicsRecorder(num_examples=3)
+    recorder.update([0, 1, 2, 0, 1], torch.eye(3)[[0, 1, 0, 1, 0]], torch.tensor([0, 1, 2, 0, 1]))
+    assert recorder.hardest(0).tolist() == recorder.most_forgotten(0).tolist() == []
+    assert len(recorder.hardest(np.int64(9))) == 3 and sorted(recorder.most_forgotten(9).tolist()) == [0, 1]
+    for ask in (recorder.hardest, recorder.most_forgotten):
+        with pytest.raises(SettingsError, match="a number of examples from 0 on was required"):
+            ask(count)
+
+
+def test_only_recorders_are_merged() -> None:
+    with pytest.raises(DataError, match="another recorder was required to merge with, a int came"):
+        DynamicsRecorder(num_examples=3).merged(3)  # type: ignore[arg-type]
+
+
+def test_several_labels_an_example_are_not_taken_for_a_distribution() -> None:
+    """As `BCEWithLogitsLoss` has them: without their kind they would have been one class each, silently."""
+    labels = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    recorder = DynamicsRecorder(num_examples=2)
+    with pytest.raises(DataError, match='one adds up to 2: say kind="binary" for several labels'):
+        recorder.update([0, 1], torch.zeros(2, 3), labels)
+    recorder.update([0, 1], torch.zeros(2, 3), torch.full((2, 3), 1 / 3))
+    binary = DynamicsRecorder(num_examples=2, kind="binary")
+    binary.update([0, 1], torch.tensor([[1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]), labels)
+    assert binary.recorded["correct"].tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_an_interrupted_batch_leaves_no_trace(is_open: bool) -> None:
+    batches = stream(num_batches=6)
+    recorder = DynamicsRecorder() if is_open else DynamicsRecorder(num_examples=30)
+    for batch in batches[:3]:
+        recorder.update(*batch)
+
+    class Interrupted(dict[str, torch.Tensor]):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            if name == "margins":
+                raise KeyboardInterrupt
+            return super().__getitem__(name)
+
+    index, logits, y = batches[3]
+    seen = presentations(logits, y)
+    values = Interrupted({name: getattr(seen, name) for name in (*QUANTITIES, "correct")})
+    with pytest.raises(KeyboardInterrupt):
+        recorder.timelines.append(index, values, 3)
+    assert len(recorder.seen) == len(recorder.identities)
+    for batch in batches[3:]:
+        recorder.update(*batch)
+    must_agree(recorder, one_by_one(batches))
+
+
+@pytest.mark.parametrize(("start", "stop"), [(-1, None), (0, -1), (0, 0), (3, 2), (0, 2.5), ("a", None), (True, None)])
+def test_presentations_that_are_none_are_refused(start: Any, stop: Any) -> None:
+    recorder = DynamicsRecorder(num_examples=1)
+    recorder.update([0], torch.zeros(1, 2), torch.tensor([0]))
+    with pytest.raises(SettingsError, match="presentations from start to before stop"):
+        recorder.error_norm(start, stop)
+    with pytest.raises(SettingsError, match="a NoneType came"):
+        DynamicsRecorder(num_presentations=None)  # type: ignore[arg-type]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from sklearn.kernel_ridge import KernelRidge
 from tests.numerics.solutions import random
 from vallis.core.errors import DataError, UsageError
 from vallis.core.rng import Rng
-from vallis.numerics import kernel_interpolation
+from vallis.numerics import gram_on_disk, kernel_interpolation
 from vallis.numerics.kernel_functions import Gaussian, Linear, median_gamma
 from vallis.numerics.kernel_interpolation import interpolate, interpolate_from
 
@@ -165,6 +167,48 @@ def test_what_cannot_be_solved_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         interpolate(Linear(), random(3, 2), random(3))
     with pytest.raises(DataError, match="finite"):
         interpolate(Linear(), torch.full((3, 2), math.inf), random(3, 1))
-    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: 8 * 9 - 1)
-    with pytest.raises(DataError, match="Gram matrix of 3 examples"):
-        interpolate(Linear(), random(3, 4), random(3, 1))
+    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: 16 * 9 - 1)
+    with pytest.raises(DataError, match="kernels of 3 examples around other centres"):
+        interpolate_from(Linear(), random(3, 4), random(3, 4, seed=1), random(3, 1))
+
+
+@pytest.mark.parametrize("width", [7, 64, 500])
+@pytest.mark.parametrize("jitters", [(0.0, 1e-8), (1e-6,)])
+def test_on_disk_it_is_the_same_function(
+    width: int, jitters: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, y, new, _ = digits(211)
+    targets = torch.eye(10)[y]
+    kernel = Gaussian(gamma=0.2)
+    monkeypatch.setattr(kernel_interpolation, "JITTERS", jitters)
+    dense = interpolate(kernel, x, targets)
+    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: 8 * 211**2 - 1)
+    monkeypatch.setattr(kernel_interpolation, "panel_width", lambda *_: width)
+    monkeypatch.setattr(gram_on_disk, "ROWS", 50)
+    found = interpolate(kernel, x, targets)
+    assert (found.on_disk, dense.on_disk) == (True, False)
+    torch.testing.assert_close(found(new), dense(new), rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.norms, dense.norms, rtol=1e-9, atol=0)
+    assert (found.jitter, found.num_copies) == (pytest.approx(dense.jitter), 0)
+    assert found.condition == pytest.approx(dense.condition, rel=1e-5)
+    assert found.residual == pytest.approx(dense.residual, rel=1e-3, abs=1e-11)
+
+
+def test_on_disk_jitter_is_added_where_it_must_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: 1)
+    x, y = random(60, 2).double(), random(60, 1, seed=1).double()
+    found = interpolate(Gaussian(gamma=1e-3), x, y)
+    assert found.jitter in kernel_interpolation.JITTERS[1:]
+    gram = Gaussian(gamma=1e-3).block(x, x)
+    assert found.residual == pytest.approx(float((gram @ found.coefficients - y).abs().max()), rel=1e-4)
+    monkeypatch.setattr(kernel_interpolation, "JITTERS", (0.0,))
+    with pytest.raises(UsageError, match="full rank"):
+        interpolate(Linear(), random(40, 3), random(40, 1))
+
+
+def test_on_disk_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: 1)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    state = np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert interpolate(Gaussian(gamma=1.0), random(9, 3), random(9, 1)).residual < 1e-9
+    assert not list(tmp_path.iterdir()) and np.random.get_state()[1].tolist() == state  # noqa: NPY002

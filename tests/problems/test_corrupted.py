@@ -20,7 +20,7 @@ from vallis.problems.spirals import Spirals
 from vallis.problems.subset import Subset
 from vallis.testing.toys.problems import Blobs
 
-ALL_PIXELS = ("none", "shuffled", "random", "gaussian")
+ALL_PIXELS = ("none", "shuffled", "random", "gaussian", "gaussian_iid")
 
 
 def digits(seed: int = 0, **settings: Any) -> Task:
@@ -130,6 +130,20 @@ def test_gaussian_inputs_have_the_means_and_the_covariance_diagonal_of_the_data(
         off = correlation[~np.eye(len(correlation), dtype=bool)]
         assert abs(off.mean()) < 4 / (n**0.5 * len(correlation))
         assert stats.kstest(standard.flatten().numpy(), "norm").pvalue > 1e-4
+
+
+def test_gaussian_iid_inputs_have_one_mean_and_one_variance_everywhere() -> None:
+    whole, noise = build(Digits()), digits(pixels="gaussian_iid")
+    real = arrays(whole, "train").x.double()
+    scale = float(real.std(correction=0))
+    for name in ("train", "test"):
+        z = ((arrays(noise, name).x.double() - real.mean()) / scale).flatten(1)
+        n = len(z)
+        assert stats.kstest(z.flatten().numpy(), "norm").pvalue > 1e-3
+        assert stats.kstest((z.mean(0) * n**0.5).numpy(), "norm").pvalue > 1e-3, "also where digits are always blank"
+        correlation = np.corrcoef(z.T.numpy())[np.triu_indices(z.shape[1], 1)]
+        assert np.abs(correlation).max() < 5 / n**0.5
+    assert arrays(noise, "train").y.equal(arrays(whole, "train").y)
 
 
 def test_gaussian_statistics_come_from_the_training_set() -> None:

@@ -41,7 +41,7 @@ from vallis.training.gradient_descent import GradientDescent
         ({"schedule": "step", "milestones": (3, 2)}, "rising"),
         ({"decay": 0.0}, "decay"),
         ({"dropout": 1.0}, "dropout"),
-        ({"augmentation": "rotate"}, "crop_flip"),
+        ({"augmentation": "twirl"}, "crop_flip"),
         ({"max_steps": -1}, "max_steps"),
         ({"check_every": 0}, "check_every"),
         ({"stop_train_accuracy": 90.0}, "at most 1"),

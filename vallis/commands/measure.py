@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
     job = recipe.job(args, [part], snapshots=_steps(args.snapshots))
     if args.partner_seed is not None:
         job = replace(job, partner=replace(job, seed=args.partner_seed, measurements=()))
-    from vallis.commands import pages
-    from vallis.core.types import Failed, Result
+    from vallis.core.types import Failed
     from vallis.run.store import Store
 
     store = Store(args.store or f"{recipe.OUT}/store")
@@ -71,11 +70,20 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(plain(row.outcome), indent=2))
     else:
-        print(pages.summary([(part, row.outcome)]))
-        if isinstance(row.outcome, Result):
-            print("\n".join(f"  {key}: {pages.value_text(value)}" for key, value in row.outcome.values.items()))
-            print("\n".join(f"  note {note.code}: {note.text}" for note in row.outcome.notes))
+        show(part, row.outcome)
     return 1 if isinstance(row.outcome, Failed) else 0
+
+
+def show(part: Any, outcome: Outcome) -> None:
+    """Prints one result: its reading, its values and its notes."""
+    from vallis.commands import pages
+    from vallis.core.types import Result
+
+    print(pages.summary([(part, outcome)]))
+    if isinstance(outcome, Result):
+        lines = [f"{key}: {pages.value_text(value)}" for key, value in outcome.values.items()]
+        lines += [f"note {note.code}: {note.text}" for note in outcome.notes]
+        print("\n".join(f"  {line}" for line in lines))
 
 
 def plain(outcome: Outcome) -> dict[str, Any]:

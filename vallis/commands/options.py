@@ -105,9 +105,9 @@ class Setting:
 
 def settings_of(part: type[Any]) -> list[Setting]:
     """The settings of a part, in the order of its fields."""
-    says, hints = attributes(inspect.getdoc(part) or ""), _hints(part)
+    says, types_of = attributes(inspect.getdoc(part) or ""), hints(part)
     return [
-        Setting(name=item.name, type=_words(hints[item.name]), default=_default(item), says=says.get(item.name, ""))
+        Setting(name=item.name, type=_words(types_of[item.name]), default=_default(item), says=says.get(item.name, ""))
         for item in dataclasses.fields(part)
         if item.init
     ]
@@ -169,17 +169,17 @@ def _plain(text: str) -> Any:
 def _built(part: type[Any], tree: Tree, settings: Mapping[str, Any]) -> Any:
     from vallis.core import spec
 
-    hints = _hints(part)
+    types_of = hints(part)
     given = dict(settings)
     for name, said in tree.below.items():
         default = given.get(name, _held(part, name))
-        given[name] = _setting(f"{spec.name_of(part)}.{name}", hints.get(name, Any), said, default)
+        given[name] = _setting(f"{spec.name_of(part)}.{name}", types_of.get(name, Any), said, default)
     return spec.build(part, given)
 
 
 def _setting(name: str, hint: Any, said: Tree, default: Any) -> Any:
     """The value of one field: a part, a mapping, or something plain."""
-    kind = _kind(hint)
+    kind = kind_of(hint)
     if kind is not None:
         if said.value is not None:
             return assemble(kind, said.value, said)
@@ -195,10 +195,10 @@ def _setting(name: str, hint: Any, said: Tree, default: Any) -> Any:
     raise SettingsError(f"{name} holds a plain value, it has no setting {next(iter(said.below))!r}: give it a value")
 
 
-def _kind(hint: Any) -> str | None:
+def kind_of(hint: Any) -> str | None:
     """The kind of part that a field holds; None when it holds something plain."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next((kind for item in typing.get_args(hint) if (kind := _kind(item)) is not None), None)
+        return next((kind for item in typing.get_args(hint) if (kind := kind_of(item)) is not None), None)
     return _PROTOCOLS.get(getattr(hint, "__name__", "")) if getattr(hint, "_is_protocol", False) else None
 
 
@@ -211,7 +211,8 @@ def _held(part: type[Any], name: str) -> Any:
     return None
 
 
-def _hints(part: type[Any]) -> dict[str, Any]:
+def hints(part: type[Any]) -> dict[str, Any]:
+    """The types of the fields of a part, by name."""
     from vallis.core import protocols
 
     local = {name: getattr(protocols, name) for name in _PROTOCOLS}
@@ -220,7 +221,7 @@ def _hints(part: type[Any]) -> dict[str, Any]:
 
 def _words(hint: Any) -> str:
     """A type as one would say it: ``int``, ``a | b``, ``float,...``, ``problem``."""
-    if _kind(hint) is not None and not typing.get_args(hint):
+    if kind_of(hint) is not None and not typing.get_args(hint):
         return str(hint.__name__).lower()
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Literal:

@@ -136,7 +136,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def part_of(held: Any, kind: str, where: str) -> Any:
-    """The part that a name, or a spec with or without its kind, describes.
+    """The part that a name, or a spec with or without its kind, describes; so with the parts in its settings.
 
     Raises:
         UsageError: there is no such part, or a setting cannot be used.
@@ -144,10 +144,27 @@ def part_of(held: Any, kind: str, where: str) -> Any:
     from vallis.core.spec import from_spec
 
     spec = {"name": held} if isinstance(held, str) else held
-    if not isinstance(spec, Mapping) or "name" not in spec:
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
         raise UsageError(f"{where} must say which of {kind} by a name, {held!r} came: write its name")
-    if not isinstance(spec.get("settings", {}), Mapping):
+    spec = {"kind": kind, "settings": {}, **spec}
+    if not isinstance(spec["settings"], Mapping):
         raise UsageError(
             f'{where} needs an object as settings of {spec["name"]}, {spec["settings"]!r} came: write {{"key": value}}'
         )
-    return from_spec({"kind": kind, "settings": {}, **spec})
+    return from_spec({**spec, "settings": _with_parts(spec, where)})
+
+
+def _with_parts(spec: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The settings of a spec, with a part wherever a field holds one."""
+    from vallis.commands import options
+    from vallis.core import catalog
+
+    if spec["kind"] not in catalog.KINDS:
+        return dict(spec["settings"])
+    types = options.hints(catalog.load(spec["kind"], spec["name"]))
+    return {
+        name: value
+        if value is None or (kind := options.kind_of(types.get(name))) is None
+        else part_of(value, kind, f"{spec['name']}.{name} of {where}")
+        for name, value in spec["settings"].items()
+    }

@@ -108,14 +108,28 @@ class CorrectedCrossEntropy(ABC):
             raise LossError(
                 f"logits (N, {num_classes}) were required by the transition matrix, {came} came: match both"
             )
-        if not isinstance(y, torch.Tensor) or y.is_floating_point():
-            raise LossError("noisy classes were required for a corrected loss, other targets came: give whole numbers")
+        wanted = (len(outputs), *outputs.shape[2:])
+        if not isinstance(y, torch.Tensor) or y.is_floating_point() or tuple(y.shape) != wanted:
+            came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
+            raise LossError(
+                f"noisy classes {wanted} were required for a corrected loss, {came} came: give a whole number each"
+            )
         counted = y != self.ignore_index
+        self._must_be_possible(y, counted)
         log_p = torch.log_softmax(outputs, 1)
         if self.least_probability:
             log_p = log_p.clamp(math.log(self.least_probability), math.log1p(-self.least_probability))
         losses = self._of_noisy(log_p, torch.where(counted, y, 0))
         return torch.where(counted, losses, 0.0), counted.to(losses.dtype)
+
+    def _must_be_possible(self, y: torch.Tensor, counted: torch.Tensor) -> None:
+        """Refuses labels that are no class: a negative one would count from the end."""
+        wrong = _first(y, counted & ((y < 0) | (y >= len(self.transition))))
+        if wrong is not None:
+            raise LossError(
+                f"classes in 0..{len(self.transition) - 1} or {self.ignore_index} were required by the transition "
+                f"matrix, {wrong} came: give it a row for each class"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +138,18 @@ class ForwardCorrected(CorrectedCrossEntropy):
 
     It is no convex function of the logits: a Gauss-Newton matrix made of it may have negative eigenvalues.
     """
+
+    def _must_be_possible(self, y: torch.Tensor, counted: torch.Tensor) -> None:
+        super()._must_be_possible(y, counted)
+        never = (self.matrix == 0).all(0)
+        if not bool(never.any()):
+            return
+        wrong = _first(y, counted & never.to(y.device)[torch.where(counted, y, 0)])
+        if wrong is not None:
+            raise LossError(
+                f"noisy labels that can come about were required for forward correction, {wrong} came, whose column in "
+                "the transition matrix is zero: mend the matrix, or mix it with the identity"
+            )
 
     def _of_noisy(self, log_p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         chances = self.matrix.to(log_p).log().T[y].movedim(-1, 1)
@@ -163,10 +189,16 @@ def checked_transition(transition: Any) -> torch.Tensor:
     """``(C, C)`` float64, proved to be a transition matrix.
 
     Raises:
-        LossError: it is not square of at least two classes, an entry is negative or not finite, or a row does not add
-            up to one within 1e-6.
+        LossError: it is no table of numbers, not square of at least two classes, an entry is negative or not finite, or
+            a row does not add up to one within 1e-6.
     """
-    matrix = torch.as_tensor(transition, dtype=torch.float64, device="cpu")
+    try:
+        matrix = torch.as_tensor(transition, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LossError(
+            f"a transition matrix (C, C) was required, a {type(transition).__name__} came that is none ({error}): give "
+            "C rows of C numbers"
+        ) from error
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) < 2:
         raise LossError(f"a transition matrix (C, C) was required, shape {tuple(matrix.shape)} came: give it C rows")
     if not bool(matrix.isfinite().all()) or bool((matrix < 0).any()):
@@ -184,3 +216,13 @@ def condition_number(transition: torch.Tensor) -> float:
     """The condition number of T ``(C, C)`` in the Euclidean norm; infinite where it has no inverse."""
     values = torch.linalg.svdvals(transition.double())
     return float(values[0] / values[-1]) if float(values[-1]) > 0 else math.inf
+
+
+def _first(y: torch.Tensor, marked: torch.Tensor) -> int | None:
+    """The first entry that is marked; None too within `torch.func.vmap`, where values cannot be looked at."""
+    try:
+        return int(y[marked][0]) if bool(marked.any()) else None
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        return None

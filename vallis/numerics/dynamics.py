@@ -62,6 +62,7 @@ class DynamicsRecorder:
         device: torch.device | str = "cpu",
     ) -> None:
         num_examples = None if num_examples is None else _number(num_examples)
+        num_presentations = _number(num_presentations)
         if kind not in (None, "categorical", "binary"):
             raise SettingsError(f'kind "categorical", "binary" or None was required, {kind!r} came: choose one of them')
         keep = (keep,) if isinstance(keep, str) else keep
@@ -187,7 +188,11 @@ class DynamicsRecorder:
         return example_scores.area_under_margin(self._held("margins"), self.seen)
 
     def error_norm(self, start: int = 0, stop: int | None = None) -> torch.Tensor:
-        """EL2N over presentations start to stop - 1."""
+        """EL2N over presentations start to stop - 1.
+
+        Raises:
+            SettingsError: they are no whole numbers with 0 <= start < stop, or no error norms are kept.
+        """
         return example_scores.error_norm(self._held("error_norms"), self.seen, start, stop)
 
     def mean_loss(self) -> torch.Tensor:
@@ -201,8 +206,13 @@ class DynamicsRecorder:
     def most_forgotten(self, count: int) -> torch.Tensor:
         """The identities of those that were forgotten most often, most first; never learned is not forgotten.
 
-        Among equals the one that was right less often goes first, then the one that comes first.
+        Among equals the one that was right less often goes first, then the one that comes first. There are fewer where
+        fewer were forgotten.
+
+        Raises:
+            SettingsError: the count is no whole number from 0 on.
         """
+        count = _count(count)
         events = self.forgetting_events()
         share = example_scores.mean_of(self.recorded["correct"].double(), self.seen)
         order = torch.argsort(share.nan_to_num(2.0), stable=True)
@@ -211,7 +221,12 @@ class DynamicsRecorder:
         return self.identities[chosen.cpu()]
 
     def hardest(self, count: int) -> torch.Tensor:
-        """The identities of those with the smallest area under the margin, smallest first."""
+        """The identities of those with the smallest area under the margin, smallest first; fewer where fewer were seen.
+
+        Raises:
+            SettingsError: the count is no whole number from 0 on, or no margins are kept.
+        """
+        count = _count(count)
         area = self.area_under_margin()
         order = torch.argsort(area.nan_to_num(torch.inf), stable=True)
         chosen = order[~area[order].isnan()][:count]
@@ -223,8 +238,11 @@ class DynamicsRecorder:
         At equal steps those of this one come first.
 
         Raises:
+            DataError: the other is no recorder.
             SettingsError: they keep different quantities.
         """
+        if not isinstance(other, DynamicsRecorder):
+            raise DataError(f"another recorder was required to merge with, a {type(other).__name__} came: give one")
         mine, others = self.timelines, other.timelines
         if set(mine.kept) != set(others.kept):
             raise SettingsError(
@@ -311,13 +329,25 @@ class DynamicsRecorder:
         return self.recorded[name]
 
 
-def _number(num_examples: Any) -> int:
+def _number(number: Any) -> int:
     try:
-        return operator.index(num_examples)
+        return operator.index(number)
     except TypeError as error:
         raise SettingsError(
-            f"a number of examples was required, a {type(num_examples).__name__} came: give len(dataset)"
+            f"whole numbers of examples and presentations were required, a {type(number).__name__} came: give "
+            "such as len(dataset)"
         ) from error
+
+
+def _count(count: Any) -> int:
+    """How many examples are asked for."""
+    try:
+        number = -1 if isinstance(count, bool) else operator.index(count)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise SettingsError(f"a number of examples from 0 on was required, {count!r} came: give such as 10")
+    return number
 
 
 def _integers(index: torch.Tensor | Sequence[int]) -> torch.Tensor:

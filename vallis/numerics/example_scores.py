@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
+from vallis.core.errors import SettingsError
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cartography:
@@ -78,7 +80,15 @@ def error_norm(norms: torch.Tensor, seen: torch.Tensor, start: int = 0, stop: in
 
     Paul et al. (2021), Deep learning on a data diet, definition 2.2: there it is taken early, and averaged over several
     trainings, which is left to the caller. NaN where an example has no presentation among these.
+
+    Raises:
+        SettingsError: they are no whole numbers with 0 <= start < stop.
     """
+    if not (_is_place(start) and (stop is None or (_is_place(stop) and start < stop))):
+        raise SettingsError(
+            f"presentations from start to before stop, counted from 0, were required, start={start!r} and "
+            f"stop={stop!r} came: give such as start=0, stop=10"
+        )
     return mean_of(norms[start:stop], (seen - start).clamp(min=0, max=len(norms[start:stop])))
 
 
@@ -89,6 +99,10 @@ def cartography(probabilities: torch.Tensor, correct: torch.Tensor, seen: torch.
     return Cartography(
         confidence=mean, variability=mean_of(spread, seen).sqrt(), correctness=mean_of(correct.double(), seen)
     )
+
+
+def _is_place(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def within(recorded: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

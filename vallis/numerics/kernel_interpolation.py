@@ -18,6 +18,7 @@ from scipy.linalg import blas, lapack
 from vallis.core.errors import DataError, UsageError
 from vallis.numerics.condition import condition_number
 from vallis.numerics.duplicates import distinct
+from vallis.numerics.gram_on_disk import GramOnDisk, panel_width, room_on_disk
 from vallis.numerics.kernel_functions import ROWS, Kernel
 from vallis.numerics.memory import spare_bytes
 
@@ -39,6 +40,7 @@ class Interpolant:
         jitter: what was added to the diagonal of K; 0 where nothing had to be.
         condition: an estimate of the condition number of what was solved in the 1-norm (LAPACK's pocon).
         num_copies: how many examples were left out because they are copies of others, with the same targets.
+        on_disk: whether the Gram matrix did not fit into the memory.
     """
 
     kernel: Kernel
@@ -49,6 +51,7 @@ class Interpolant:
     jitter: float
     condition: float
     num_copies: int
+    on_disk: bool = False
 
     @property
     def norm(self) -> float:
@@ -65,7 +68,8 @@ def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor) -> Interpolant
     """The function of least norm through the examples.
 
     Copies of an input with one target count once, which changes nothing. The Gram matrix, 8 N^2 bytes, is held once and
-    is factorised in place.
+    is factorised in place; where the free memory has no room for it, its factor goes to disk, 4 N^2 bytes, in the
+    folder for temporary files (see `vallis.numerics.gram_on_disk`). The last digits of both ways differ.
 
     Args:
         kernel: k.
@@ -73,12 +77,15 @@ def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor) -> Interpolant
         y: ``(N, C)`` targets.
 
     Raises:
-        DataError: the shapes do not fit, numbers are not finite, copies have different targets, or the Gram matrix does
-            not fit into the free memory.
+        DataError: the shapes do not fit, numbers are not finite, or copies have different targets.
+        OutputError: neither the memory nor the disk has room for the Gram matrix.
         UsageError: K has no Cholesky factor even with the largest of `JITTERS` on its diagonal.
     """
     points, targets, num_copies = _checked(x, y)
-    gram, diagonal = _gram(kernel, points)
+    if 8 * len(points) ** 2 > spare_bytes(points.device):
+        return _interpolate_on_disk(kernel, points, targets, num_copies)
+    gram = _rows(kernel, points, points).T  # K is its own transpose: a view in LAPACK's order
+    diagonal = gram.diagonal().copy()
     jitter = _factorise(gram, diagonal)
     halfway, _ = lapack.dtrtrs(gram, targets.numpy(), lower=1)
     alpha, _ = lapack.dtrtrs(gram, halfway, lower=1, trans=1)
@@ -106,7 +113,7 @@ def interpolate_from(kernel: Kernel, centres: torch.Tensor, x: torch.Tensor, y: 
         y: ``(N, C)`` targets.
 
     Raises:
-        DataError: the shapes do not fit, or numbers are not finite.
+        DataError: the shapes do not fit, numbers are not finite, or the free memory does not hold two Gram matrices.
         UsageError: the kernels around these centres are linearly dependent on the examples.
     """
     points, targets, _ = _checked(x, y)
@@ -115,6 +122,12 @@ def interpolate_from(kernel: Kernel, centres: torch.Tensor, x: torch.Tensor, y: 
         raise DataError(
             f"a centre for each of {len(points)} different examples was required, {tuple(around.shape)} came: "
             f"give {tuple(points.shape)}"
+        )
+    needed, spare = 16 * len(points) ** 2, spare_bytes(points.device)
+    if needed > spare:
+        raise DataError(
+            f"{needed / 2**30:.1f} GiB of free memory were required for the kernels of {len(points):,} examples around "
+            f"other centres, there are {spare / 2**30:.1f}: take fewer examples"
         )
     cross = _rows(kernel, points, around)
     factor, pivots, singular = lapack.dgetrf(cross)
@@ -150,16 +163,29 @@ def _checked(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     return points, targets, 0
 
 
-def _gram(kernel: Kernel, points: torch.Tensor) -> tuple[Matrix, Matrix]:
-    """K in the order of LAPACK, and a copy of its diagonal."""
-    n = len(points)
-    if 8 * n**2 > spare_bytes(points.device):
-        raise DataError(
-            f"{8 * n**2 / 2**30:.1f} GiB of free memory were required for the Gram matrix of {n} examples, there are "
-            f"{spare_bytes(points.device) / 2**30:.1f}: take fewer examples"
-        )
-    gram = _rows(kernel, points, points).T  # K is its own transpose: a view in LAPACK's order
-    return gram, gram.diagonal().copy()
+def _interpolate_on_disk(kernel: Kernel, points: torch.Tensor, targets: torch.Tensor, num_copies: int) -> Interpolant:
+    width = panel_width(len(points), spare_bytes(points.device))
+    with room_on_disk(len(points), width) as file:
+        gram = GramOnDisk(kernel, points, file, width)
+        mean = float(gram.diagonal().mean())
+        jitter = next((share * mean for share in JITTERS if gram.factorise(share * mean)), None)
+        if jitter is None:
+            raise _no_factor()
+        halfway = gram.forward(targets)
+        alpha = gram.backward(halfway)
+        product, norm = gram.times(alpha)
+        reciprocal = gram.reciprocal_condition(norm + jitter)
+    return Interpolant(
+        kernel=kernel,
+        centres=points,
+        coefficients=alpha,
+        norms=halfway.norm(dim=0),
+        residual=float((product - targets).abs().max()),
+        jitter=jitter,
+        condition=condition_number(reciprocal),
+        num_copies=num_copies,
+        on_disk=True,
+    )
 
 
 def _rows(kernel: Kernel, one: torch.Tensor, other: torch.Tensor) -> Matrix:
@@ -188,7 +214,11 @@ def _factorise(gram: Matrix, diagonal: Matrix) -> float:
             gram[last:, first:last] = gram[first:last, last:].T
             block = np.triu(gram[first:last, first:last], 1)
             gram[first:last, first:last] = block + block.T
-    raise UsageError(
+    raise _no_factor()
+
+
+def _no_factor() -> UsageError:
+    return UsageError(
         f"a Gram matrix of full rank was required, with {JITTERS[-1]:g} of its mean diagonal added it still has no "
         "Cholesky factor: take a smaller bandwidth, other features, or fewer examples"
     )

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vallis.core.errors import DataError
 
 Kind = Literal["categorical", "binary"]
+_ROUNDING = 0.02  # of distributions in half precision
 QUANTITIES = ("losses", "margins", "probabilities", "error_norms")
 
 
@@ -52,7 +53,7 @@ def presentations(
         ignore_index: targets of this value do not count, nor do those that are no class, and NaN.
 
     Raises:
-        DataError: the logits are no tensor, or the shapes do not fit.
+        DataError: the logits are no tensor, the shapes do not fit, or distributions do not add up to one.
     """
     if not isinstance(logits, torch.Tensor):
         raise DataError(
@@ -113,6 +114,12 @@ def _categorical(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int)
 
 def _of_shares(logits: torch.Tensor, shares: torch.Tensor) -> _Parts:
     logits, shares = logits.movedim(1, 0).contiguous(), shares.movedim(1, 0)
+    sums = shares.sum(0)
+    if bool(((sums - 1).abs() > _ROUNDING).any()):
+        raise DataError(
+            f"targets of the logits' shape were required to be distributions over the classes, one adds up to "
+            f'{float(sums.flatten()[(sums - 1).abs().argmax()]):.3g}: say kind="binary" for several labels an example'
+        )
     logs, classes = logits.log_softmax(0), shares.argmax(0, keepdim=True)
     losses = -(shares * logs).where(shares != 0, torch.zeros((), dtype=logs.dtype, device=logs.device)).sum(0)
     chances = logs.exp()

@@ -60,14 +60,12 @@ class Timelines:
             return
         rows = self.rows(identities).to(self.device)
         turns = self.seen.index_select(0, rows)
-        self.seen.scatter_(0, rows, turns + 1)
         # Of a row that is in the batch twice only one place stays in its mark.
         place = torch.arange(len(rows), device=self.device)
         mark = torch.empty(len(self.seen), dtype=torch.int64, device=self.device)
         mark.scatter_(0, rows, place)
         if not torch.equal(mark.index_select(0, rows), place):
             turns = turns + rank_among_equals(rows)
-            self.seen.scatter_reduce_(0, rows, turns + 1, "amax")
         self._make_room(int(turns.max()) + 1)
         flat = turns * len(self.seen) + rows
         for name, buffer in self.buffers.items():
@@ -75,6 +73,8 @@ class Timelines:
                 buffer.view(-1).scatter_(0, flat, update)
             else:
                 buffer.view(-1).scatter_(0, flat, values[name].to(device=self.device, dtype=buffer.dtype))
+        # Last: whoever is interrupted before, by Ctrl-C say, has recorded nothing of this batch.
+        self.seen.scatter_reduce_(0, rows, turns + 1, "amax")
 
     def entries(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """All entries as one list, each example's in their order: identities ``(M,)`` and values ``(M,)`` by name."""
@@ -98,8 +98,8 @@ class Timelines:
             DataError: one is not known.
         """
         if self.is_open:
+            self._widen(len(self._rows) + len(identities))  # first, so that no row is ever without a column
             rows = [self._rows.setdefault(name, len(self._rows)) for name in identities.tolist()]
-            self._widen(len(self._rows))
             return torch.tensor(rows, dtype=torch.int64, device="cpu")
         if self._first is not None:
             found = identities - self._first

@@ -23,7 +23,7 @@ from vallis.problems._checks import check_choice, check_share
 from vallis.problems._choose import whole
 from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
 
-Pixels = Literal["none", "shuffled", "random", "gaussian"]
+Pixels = Literal["none", "shuffled", "random", "gaussian", "gaussian_iid"]
 _CHUNK = 4096
 
 
@@ -41,7 +41,8 @@ class Corrupted:
         labels: the probability with which each training label is replaced by a class drawn uniformly.
         pixels: "none"; "shuffled" moves the pixels by one permutation, the same for all images of all splits; "random"
             by a permutation of its own for each image; "gaussian" replaces every value by an independent Gaussian with
-            the mean and variance that this pixel has over the training set (mean and covariance diagonal of the data).
+            the mean and variance that this pixel has over the training set (mean and covariance diagonal of the data),
+            so that places that are always blank stay blank; "gaussian_iid" with those of all pixels of all its images.
             A permutation moves places in the image and keeps the channels of a place together.
     """
 
@@ -101,7 +102,8 @@ class Corrupted:
             return {name: shuffle(x, rng.child("shuffled")) for name, x in images.items()}
         if self.pixels == "random":
             return {name: shuffle_each(x, rng.child("random", task, name)) for name, x in images.items()}
-        return {name: gaussian(x, images["train"], rng.child("gaussian", task, name)) for name, x in images.items()}
+        train = images["train"] if self.pixels == "gaussian" else images["train"].flatten()
+        return {name: gaussian(x, train, rng.child("gaussian", task, name)) for name, x in images.items()}
 
 
 def relabel(y: torch.Tensor, fraction: float, num_classes: int, rng: Rng) -> torch.Tensor:
@@ -128,7 +130,10 @@ def shuffle_each(x: torch.Tensor, rng: Rng) -> torch.Tensor:
 
 
 def gaussian(x: torch.Tensor, train: torch.Tensor, rng: Rng) -> torch.Tensor:
-    """Independent Gaussians of the shape of x, with the mean and variance of each place over the training inputs."""
+    """Independent Gaussians of the shape of x, with the mean and variance of each place over the training inputs.
+
+    Of training values in one row ``(M,)`` all places have those of the row.
+    """
     std, mean = torch.std_mean(train, dim=0, correction=0)
     return torch.randn(x.shape, generator=rng.torch(), dtype=x.dtype).mul_(std).add_(mean)
 

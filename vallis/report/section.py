@@ -23,8 +23,8 @@ class Examined:
     """What was examined.
 
     Attributes:
-        problem: its name.
-        model: its name.
+        problem: its name; empty for a theory, which examines nothing.
+        model: its name, or that of the theory.
         parameters: P, how many trainable ones.
         digest: the name of the solution.
         facts: everything else the caller knows, in the order to show it: losses, accuracies, settings, a date.

@@ -46,7 +46,9 @@ class GradientDescent:
         schedule: "cosine" falls to zero at `max_steps`; "exponential" multiplies the rate by `decay` every epoch and
             "step" at each epoch in `milestones`.
         dropout: the p of every dropout layer; None leaves the network's own.
-        augmentation: random changes of pictures ``(B, C, H, W)``: "shift" by up to an eighth, "flip", or both.
+        augmentation: random changes of pictures ``(B, C, H, W)``, new at every step: "shift" by up to an eighth, "flip"
+            left and right, "crop_flip" both; "rotate" by up to 25 degrees, "flip_rotate" both; "colour" changes
+            brightness, contrast, saturation and hue. See `vallis.training._augmentation.augment`.
         max_steps: the most steps, for each task.
         stop_train_loss: stop once the mean loss over the train split, in eval mode, is at most this.
         stop_train_accuracy: stop once the share of targets that are classified rightly on it is at least this.
@@ -65,7 +67,7 @@ class GradientDescent:
     decay: float = 0.1
     milestones: tuple[int, ...] = ()
     dropout: float | None = None
-    augmentation: Literal["none", "shift", "flip", "crop_flip"] = "none"
+    augmentation: Literal["none", "shift", "flip", "crop_flip", "rotate", "flip_rotate", "colour"] = "none"
     max_steps: int = 1000
     stop_train_loss: float | None = None
     stop_train_accuracy: float | None = None

@@ -13,9 +13,10 @@ from torch import nn
 from tests.measurements.contract import RNG, measured
 from tests.measurements.interpolation.subjects import IMAGES, on
 from tests.numerics.solutions import classes, held, random, regression, tokens
-from vallis.core.errors import SettingsError
+from vallis.core.errors import OutputError, SettingsError
 from vallis.core.types import NotApplicable, Result
 from vallis.measurements.interpolation.kernel_interpolation import KernelInterpolation
+from vallis.numerics import kernel_interpolation
 from vallis.problems.corrupted import Corrupted
 from vallis.problems.digits import Digits
 
@@ -84,6 +85,22 @@ def test_copies_and_parts_are_noted() -> None:
     assert [note.code for note in found.notes] == ["copies"] and value(found, "num_copies") == 2
     part = measured(KernelInterpolation(max_examples=5), solution)
     assert "part_of_the_data" in [note.code for note in part.notes] and part.estimate("norm").n <= 5
+
+
+def test_on_disk_it_is_noted_and_a_lack_of_room_is_no_property_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    solution = regression()
+    before = measured(KernelInterpolation(), solution)
+    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: 1)
+    found = measured(KernelInterpolation(), solution)
+    assert [note.code for note in found.notes] == ["on_disk"] and before.notes == ()
+    assert value(found, "norm") == pytest.approx(value(before, "norm"))
+    monkeypatch.setattr(kernel_interpolation, "room_on_disk", no_room)
+    with pytest.raises(OutputError, match="no room"):
+        KernelInterpolation().measure(solution, RNG)
+
+
+def no_room(*_: int) -> None:
+    raise OutputError("no room")
 
 
 def test_what_cannot_be_interpolated_says_why() -> None:

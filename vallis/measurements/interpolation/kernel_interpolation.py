@@ -5,7 +5,7 @@ Definition: ``f`` of least norm in the space of a kernel k with ``f(x_i) = y_i``
     ``exp(-gamma |x - x'|^2)`` or ``<x, x'>``, of inputs or of fixed features of images.
 Unit: 1; errors are shares in [0, 1], or mean squared errors of numbers.
 Source: Zhang et al. (2017), section 5.
-Cost: n^3 / 3 operations and 8 n^2 bytes, no gradient.
+Cost: n^3 / 3 operations and 8 n^2 bytes of memory, or 4 n^2 bytes on disk where that is too much; no gradient.
 Says little when: norms of different kernels or features are compared: each has units of its own.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from vallis.core.errors import SettingsError, UsageError
+from vallis.core.errors import OutputError, SettingsError, UsageError
 from vallis.core.rng import Rng
 from vallis.core.types import (
     Array,
@@ -62,7 +62,8 @@ class KernelInterpolation:
             [0, 1] the authors take 0.02.
         num_filters: of the random convolutions.
         filter_size: their sides in pixels, at most those of the images.
-        max_examples: of a larger split a random part of this size is interpolated; None takes all.
+        max_examples: of a larger split a random part of this size is interpolated; None takes all, be it by way
+            of the disk: 60,000 examples take 14 GiB there.
         rivals: whether two other functions through the examples are measured too: one that also passes through random
             labels on the test examples, and a sum of kernels around centres drawn as Gaussian noise with the mean and
             variance of the features.
@@ -111,6 +112,8 @@ class KernelInterpolation:
         try:
             kernel = self._kernel(seen["train"], rng)
             fitted = interpolate(kernel, seen["train"], found["train"].values)
+        except OutputError:  # no room for the Gram matrix says nothing of the data
+            raise
         except UsageError as error:
             return NotApplicable(note=Note(code="not_interpolable", text=f"Nothing interpolates these data: {error}."))
         largest = float(found["train"].values.abs().max())
@@ -245,6 +248,9 @@ def _notes(fitted: Interpolant) -> list[Note]:
     if fitted.num_copies:
         text = f"{fitted.num_copies} examples are copies of others with the same target and count once."
         notes.append(Note(code="copies", text=text))
+    if fitted.on_disk:
+        text = "The memory had no room for the Gram matrix, so its factor was kept on disk; last digits differ."
+        notes.append(Note(code="on_disk", text=text))
     if fitted.jitter:
         text = f"Rounding left no Cholesky factor, so {fitted.jitter:.2g} was added to the diagonal of the Gram matrix."
         notes.append(Note(code="jitter", text=text))
