@@ -44,14 +44,13 @@ def _vallis(setting: Setting, together: bool) -> Callable[[], Answer]:
     training = GradientDescent(
         learning_rate=LEARNING_RATE, momentum=MOMENTUM, batch_size=setting.batch_size, max_steps=NUM_STEPS
     )
-    starts = [
-        Solution.of(fresh(setting, member), nn.CrossEntropyLoss(), train=setting.data())
-        for member in range(NUM_MEMBERS[setting.fixture])
-    ]
+    members = range(NUM_MEMBERS[setting.fixture])
+    starts = [Solution.of(fresh(setting, member), nn.CrossEntropyLoss(), train=setting.data()) for member in members]
+    tasks = starts[0].tasks  # one tensor of inputs for all, as the bare loop has it
 
     def run() -> Answer:
         states = [
-            training.init(start.net, start.params, start.buffers, start.tasks, Rng(member))
+            training.init(start.net, start.params, start.buffers, tasks, Rng(member))
             for member, start in enumerate(starts)
         ]
         if together:

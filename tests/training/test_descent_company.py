@@ -15,7 +15,8 @@ from vallis.models.convnet import Convnet
 from vallis.models.mlp import Mlp
 from vallis.problems.corrupted import Corrupted
 from vallis.testing.toys.problems import Bars, Blobs, LinearRegression
-from vallis.training._descent_company import Company, Member, company_of
+from vallis.training._descent_company import Company, company_of
+from vallis.training._descent_member import Member
 from vallis.training.gradient_descent import GradientDescent
 
 PLAIN = GradientDescent(learning_rate=0.1, momentum=0.9, batch_size=7, max_steps=23)
@@ -24,6 +25,7 @@ COMPANIES: dict[str, list[GradientDescent]] = {
     "without momentum": [replace(PLAIN, momentum=0.0)] * 3,
     "nesterov and decay": [replace(PLAIN, weight_decay=0.01, options={"nesterov": True}, schedule="cosine")] * 3,
     "own rates": [replace(PLAIN, learning_rate=rate) for rate in (0.01, 0.1, 0.3)],
+    "own rates twice": [replace(PLAIN, learning_rate=rate) for rate in (0.01, 0.1, 0.3) * 2],
     "own everything": [
         PLAIN,
         replace(PLAIN, weight_decay=0.1, schedule="exponential", decay=0.5),
@@ -175,9 +177,12 @@ def test_nothing_global_is_touched() -> None:
 
 @pytest.mark.parametrize(
     ("name", "joint"),
-    [("alike", True), ("Adam", True), ("Adagrad", True), ("own rates", False), ("fused", False), ("Adamax", False)],
+    [
+        *(("alike", [True]), ("Adam", [True]), ("Adagrad", [True]), ("fused", [False]), ("Adamax", [False])),
+        *(("own rates", [False] * 3), ("own rates twice", [True] * 3)),
+    ],
 )
-def test_those_who_are_treated_alike_share_one_update(name: str, joint: bool) -> None:
+def test_those_who_are_treated_alike_share_one_update(name: str, joint: list[bool]) -> None:
     company = Company(members(COMPANIES[name], Blobs(), Mlp(widths=(9,))))
     company.step()
-    assert (company._optimizer is not None) == joint
+    assert [course.is_joint for _, course in company._courses] == joint

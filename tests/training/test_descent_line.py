@@ -12,7 +12,7 @@ from vallis.core.losses import CrossEntropy, SquaredError
 from vallis.core.types import Net
 from vallis.models.convnet import Convnet
 from vallis.models.mlp import Mlp
-from vallis.numerics.program_stack import Stacked
+from vallis.numerics.stacked import Stacked
 from vallis.testing.toys.models import LinearModel
 from vallis.testing.toys.problems import Bars, Blobs, LinearRegression
 from vallis.training import gradient_descent
@@ -73,7 +73,7 @@ def test_slopes_are_those_of_autograd(loss: CrossEntropy, size: tuple[int, int],
     targets = [torch.randint(0, size[1], size[:1], generator=generator) for _ in outputs]
     for target in targets:
         target[:ignored] = loss.ignore_index
-    values, slopes = slopes_of(loss, Stacked.of(outputs), targets)
+    values, slopes = slopes_of(loss, Stacked.apart(outputs).together(), torch.stack(targets))
     for k, (scores, y) in enumerate(zip(outputs, targets, strict=True)):
         leaf = scores.clone().requires_grad_()
         value = loss.mean(leaf, y)

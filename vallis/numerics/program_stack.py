@@ -1,21 +1,22 @@
 """Runs the program of one architecture for K sets of weights at once.
 
-What a kernel does to each number alone is done for all members in one call. Products, convolutions and sums over the
-batch are made member by member, in the memory layout they have in a run of one: so a member's losses and slopes have
-the bits that it would have alone, and what is saved is the work around the kernels. (One batched product for all is no
-quicker on a CPU, and rounds differently for some shapes: see docs/decisions.)
+What a kernel does to each number alone is done for all members in one call, and so are the products of linear layers
+where that gives the bits of a product alone (`vallis.numerics.batched_products`). Convolutions, normalisations and all
+else is made member by member, in the memory layout it has in a run of one. So a member's losses and slopes have the
+bits that it would have alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, singledispatch
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import singledispatch
 from typing import Any
 
 import torch
 
+from vallis.numerics.batched_products import AFFINE, BIAS_SLOPES, INPUT_SLOPES, LINEAR, WEIGHT_SLOPES
 from vallis.numerics.program import Program, filled
 from vallis.numerics.program_kernels import (
     Activation,
@@ -25,81 +26,43 @@ from vallis.numerics.program_kernels import (
     Linear,
     Weights,
 )
-
-ALIGNED = 64  # bytes: where torch begins a tensor of its own; elsewhere matrix products may round differently
-
-
-@dataclass(frozen=True, eq=False)
-class Stacked:
-    """One tensor for each of K members.
-
-    Attributes:
-        rows: ``(K, S)``, S being the number of elements, rounded up so that every row begins aligned; what stands in
-            the gap means nothing.
-        shape: of each.
-    """
-
-    rows: torch.Tensor
-    shape: torch.Size
-
-    @staticmethod
-    def empty(num_members: int, shape: Sequence[int], dtype: torch.dtype) -> Stacked:
-        """Room for K tensors of this shape."""
-        size = aligned(math.prod(shape), dtype)
-        rows = torch.empty(num_members, size, dtype=dtype)
-        rows[:, math.prod(shape) :] = 0  # rubbish there might be slow to compute with
-        return Stacked(rows, torch.Size(shape))
-
-    @staticmethod
-    def of(members: Sequence[torch.Tensor]) -> Stacked:
-        """Copies of these, side by side."""
-        made = Stacked.empty(len(members), members[0].shape, members[0].dtype)
-        for place, member in zip(made.members, members, strict=True):
-            place.copy_(member)
-        return made
-
-    @staticmethod
-    def of_whole(whole: torch.Tensor) -> Stacked:
-        """The K tensors that are the first axis of this; a view where that is possible."""
-        rows = whole.flatten(1)
-        if rows.shape[1] == aligned(rows.shape[1], rows.dtype) and rows.is_contiguous():
-            return Stacked(rows, whole.shape[1:])
-        return Stacked.of(whole.unbind())
-
-    @cached_property
-    def whole(self) -> torch.Tensor:
-        """``(K, *shape)``, a view."""
-        strides = [math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        return self.rows.as_strided((len(self.rows), *self.shape), (self.rows.stride(0), *strides))
-
-    @cached_property
-    def members(self) -> tuple[torch.Tensor, ...]:
-        """The K tensors, as views."""
-        return self.whole.unbind()
-
-    def like(self, rows: torch.Tensor) -> Stacked:
-        """Other numbers in the same places."""
-        return Stacked(rows, self.shape)
-
-
-def aligned(size: int, dtype: torch.dtype) -> int:
-    """The number of elements, rounded up to where the next tensor may begin."""
-    step = ALIGNED // dtype.itemsize
-    return -(-size // step) * step
+from vallis.numerics.same_bits import Way, chosen
+from vallis.numerics.stacked import Stacked
 
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """The weights of K members, each as a run of one takes them; trainable ones also stacked.
+    """The weights of K members, each as a run of one takes them.
 
     Attributes:
         each: by member.
+        values: the trainable parameters of all, by name, ``(K, *shape)``: views, where they lie side by side at equal
+            distances; nothing where they do not.
+        slopes: likewise where the gradients are put.
+        ways: what was chosen for them, once for all runs.
     """
 
     each: tuple[Weights, ...]
+    values: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    slopes: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    ways: dict[Hashable, Way] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.each)
+
+    def hold(self, *names: str | None) -> bool:
+        """Whether all of these parameters, as far as there are any, lie side by side."""
+        return all(name is None or name in self.values for name in names)
+
+    def run(self, layer: str, ways: tuple[Way, ...], *operands: torch.Tensor | None) -> None:
+        """Runs the quickest of the right ways; those of one layer hang on the first operand alone."""
+        first = operands[0]
+        assert first is not None
+        key = layer, ways, first.shape, first.stride(), torch.get_num_threads()
+        way = self.ways.get(key)
+        if way is None:
+            way = self.ways[key] = chosen(ways, *operands)
+        way(*operands)
 
 
 def forward(program: Program, members: Members, x: Stacked) -> tuple[Stacked, list[Any]]:
@@ -125,7 +88,7 @@ def backward(program: Program, members: Members, kept: Sequence[Any], slope: Sta
         for place, gradient in zip(instruction.reads, found, strict=True):
             if gradient is not None:
                 known = slopes.get(place)
-                slopes[place] = gradient if known is None else known.like(known.rows + gradient.rows)
+                slopes[place] = gradient if known is None else known.plus(gradient)
 
 
 # ------------------------------------------------------------------------------------------- kernels, member by member
@@ -138,7 +101,7 @@ def forward_of(kernel: Kernel, members: Members, *inputs: Any) -> tuple[Any, Any
     """The output of a kernel for all members, and what it keeps; unless told otherwise it is run for each."""
     runs = [kernel.forward(weights, *(_member(value, k) for value in inputs)) for k, weights in enumerate(members.each)]
     outs = [out for out, _ in runs]
-    out = Stacked.of(outs) if isinstance(outs[0], torch.Tensor) else outs[0]
+    out = Stacked.apart(outs) if isinstance(outs[0], torch.Tensor) else outs[0]
     return out, [held for _, held in runs]
 
 
@@ -154,68 +117,62 @@ def backward_of(kernel: Kernel, members: Members, kept: Any, slope: Stacked, wan
 
 @forward_of.register
 def _(kernel: Linear, members: Members, x: Stacked) -> tuple[Stacked, Any]:
-    if len(x.shape) != 2:
+    if not members.hold(kernel.weight, kernel.bias):
         return _each(kernel, members, x)
-    dtype = members.each[0].values[kernel.weight].dtype
-    out = Stacked.empty(len(members), (x.shape[0], len(members.each[0].values[kernel.weight])), dtype)
-    parts = zip(members.each, x.members, out.members, strict=True)
-    if kernel.bias is None:
-        for weights, rows, place in parts:
-            torch.mm(rows, weights.values[kernel.weight].t(), out=place)
-    else:
-        for weights, rows, place in parts:
-            values = weights.values
-            torch.addmm(values[kernel.bias], rows, values[kernel.weight].t(), out=place)
-    return out, x
+    rows = x.reshaped(math.prod(x.shape[:-1]), x.shape[-1])
+    weight, bias = members.values[kernel.weight], None if kernel.bias is None else members.values[kernel.bias]
+    out = Stacked.empty(len(members), (rows.shape[0], weight.shape[1]), weight)
+    ways = LINEAR if bias is None else AFFINE
+    members.run(kernel.weight, ways, rows.whole, weight, bias, out.whole)
+    return out.reshaped(*x.shape[:-1], weight.shape[1]), (rows, x.shape)
 
 
 @backward_of.register
 def _(kernel: Linear, members: Members, kept: Any, slope: Stacked, wanted: tuple[bool, ...]) -> _Slopes:
-    if not isinstance(kept, Stacked):
+    if not members.hold(kernel.weight, kernel.bias):
         return _each_back(kernel, members, kept, slope, wanted)
-    parts = slope.members
+    rows, shape = kept
+    slope = slope.reshaped(rows.shape[0], slope.shape[-1])
     if kernel.weight in kernel.trained:
-        for weights, part, rows in zip(members.each, parts, kept.members, strict=True):
-            torch.mm(part.t(), rows, out=weights.slopes[kernel.weight])
-    if kernel.bias in kernel.trained:
-        for weights, part in zip(members.each, parts, strict=True):
-            torch.sum(part, 0, out=weights.slopes[kernel.bias])
+        members.run(kernel.weight, WEIGHT_SLOPES, slope.whole, rows.whole, members.slopes[kernel.weight])
+    if kernel.bias is not None and kernel.bias in kernel.trained:
+        members.run(kernel.weight, BIAS_SLOPES, slope.whole, members.slopes[kernel.bias])
     if not wanted[0]:
         return (None,)
-    found = Stacked.empty(len(members), kept.shape, kept.rows.dtype)
-    for weights, part, place in zip(members.each, parts, found.members, strict=True):
-        torch.mm(part, weights.values[kernel.weight], out=place)
-    return (found,)
+    found = Stacked.empty(len(members), rows.shape, slope.rows)
+    members.run(kernel.weight, INPUT_SLOPES, slope.whole, members.values[kernel.weight], found.whole)
+    return (found.reshaped(*shape),)
 
 
 @forward_of.register
 def _(kernel: Activation, members: Members, x: Stacked) -> tuple[Stacked, Any]:
-    if not kernel.exact:
+    # Large tensors that lie apart are not worth the copy that would bring them together.
+    if not kernel.exact or x.is_apart:
         return _each(kernel, members, x)
     out = kernel.value(x.rows)
-    return x.like(out), (x.rows, out)
+    return x.like(out), _Together(x.rows, out)
 
 
 @backward_of.register
 def _(kernel: Activation, members: Members, kept: Any, slope: Stacked, wanted: tuple[bool, ...]) -> _Slopes:
-    if not kernel.exact:
+    if not isinstance(kept, _Together):
         return _each_back(kernel, members, kept, slope, wanted)
-    return (slope.like(kernel.slope(slope.rows, *kept)),)
+    return (slope.like(kernel.slope(slope.rows, kept.x, kept.out)),)
 
 
 @forward_of.register
 def _(kernel: Flatten, members: Members, x: Stacked) -> tuple[Stacked, Any]:
-    return Stacked(x.rows, torch.Size((x.shape[0], math.prod(x.shape[1:])))), x.shape
+    return x.reshaped(x.shape[0], math.prod(x.shape[1:])), x.shape
 
 
 @backward_of.register
 def _(kernel: Flatten, members: Members, kept: Any, slope: Stacked, wanted: tuple[bool, ...]) -> _Slopes:
-    return (Stacked(slope.rows, kept),)
+    return (slope.reshaped(*kept),)
 
 
 @forward_of.register
 def _(kernel: Dropout, members: Members, x: Stacked) -> tuple[Stacked, Any]:
-    mask = Stacked.empty(len(members), x.shape, x.rows.dtype)
+    mask = Stacked.empty(len(members), x.shape, x.rows)
     for weights, place in zip(members.each, mask.members, strict=True):
         place.bernoulli_(1 - kernel.p, generator=weights.generator)
     mask.rows.div_(1 - kernel.p)
@@ -225,6 +182,14 @@ def _(kernel: Dropout, members: Members, x: Stacked) -> tuple[Stacked, Any]:
 @backward_of.register
 def _(kernel: Dropout, members: Members, kept: Any, slope: Stacked, wanted: tuple[bool, ...]) -> _Slopes:
     return (slope.like(slope.rows * kept),)
+
+
+@dataclass(frozen=True, eq=False)
+class _Together:
+    """The inputs and outputs of an activation for all members, ``(K, S)``."""
+
+    x: torch.Tensor
+    out: torch.Tensor
 
 
 _each: Callable[..., tuple[Any, Any]] = forward_of.dispatch(object)
@@ -239,4 +204,4 @@ def _member(value: Any, k: int) -> Any:
 
 def _stacked(parts: Sequence[torch.Tensor | None]) -> Stacked | None:
     found = [part for part in parts if part is not None]
-    return Stacked.of(found) if found else None
+    return Stacked.apart(found) if found else None

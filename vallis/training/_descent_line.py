@@ -6,19 +6,21 @@ and an optimizer that treats each number alone does not mind how they are laid o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from vallis.core.losses import CrossEntropy, Loss
+from vallis.core.own_loss import Picked
 from vallis.core.types import Batch, Task
 from vallis.numerics.program import Program
 from vallis.numerics.program_kernels import Weights
-from vallis.numerics.program_stack import Stacked, aligned
 from vallis.numerics.program_tracing import NoProgram, traced
+from vallis.numerics.stacked import Stacked, aligned
 
 # Each number is changed by itself, whatever stands beside it.
 _ELEMENTWISE = frozenset(
@@ -64,14 +66,19 @@ class Line:
 
     def lay_out(self, values: torch.Tensor, slopes: torch.Tensor) -> None:
         """Moves the parameters into one vector ``(P',)``, and their gradients into another."""
+        places = self.views(values)
+        for name, parameter in self.params.items():
+            parameter.data = places[name].copy_(parameter.data)
+        self.flat.data, self.flat.grad, self.weights.slopes = values, slopes, self.views(slopes)
+
+    def views(self, vectors: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What lies in a vector ``(P',)``, or in each of K vectors ``(K, P')``, where the parameters do, by name."""
         places, start = {}, 0
         for name, parameter in self.params.items():
-            view = slice(start, start + parameter.numel())
+            part = vectors[..., start : start + parameter.numel()]
+            places[name] = part.unflatten(-1, parameter.shape) if parameter.ndim else part.squeeze(-1)
             start += aligned(parameter.numel(), parameter.dtype)
-            values[view].view(parameter.shape).copy_(parameter.data)
-            parameter.data = values[view].view(parameter.shape)
-            places[name] = slopes[view].view(parameter.shape)
-        self.flat.data, self.flat.grad, self.weights.slopes = values, slopes, places
+        return places
 
     def gradients(self, loss: Loss, batch: Batch, generator: torch.Generator | None) -> tuple[torch.Tensor, Any]:
         """The mean loss of the batch and what the network returned; the gradient lies in ``flat.grad``."""
@@ -88,10 +95,11 @@ _FIRST = torch.zeros(1, dtype=torch.int64)
 
 def slope_of(loss: Loss, outputs: torch.Tensor, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """The mean loss and its derivative with respect to the outputs."""
-    if isinstance(loss, CrossEntropy) and _is_plain(loss, outputs, y):
+    plain = _plain(loss, outputs, y)
+    if plain is not None:
         chances = torch.log_softmax(outputs, 1)
-        value, counted = aten.nll_loss_forward(chances, y, None, 1, loss.ignore_index)
-        slope = aten.nll_loss_backward(torch.ones_like(value), chances, y, None, 1, loss.ignore_index, counted)
+        value, counted = aten.nll_loss_forward(chances, y, None, 1, plain.ignore_index)
+        slope = aten.nll_loss_backward(torch.ones_like(value), chances, y, None, 1, plain.ignore_index, counted)
         return value, aten._log_softmax_backward_data(slope, chances, 1, outputs.dtype)
     leaf = outputs.detach().requires_grad_()
     with torch.enable_grad():
@@ -99,26 +107,42 @@ def slope_of(loss: Loss, outputs: torch.Tensor, y: Any) -> tuple[torch.Tensor, t
     return value.detach(), torch.autograd.grad(value, leaf)[0]
 
 
-def slopes_of(loss: Loss, outputs: Stacked, targets: Sequence[torch.Tensor]) -> tuple[list[float], Stacked]:
-    """The mean loss of each member, and the derivatives with respect to their outputs."""
-    if not (isinstance(loss, CrossEntropy) and _is_plain(loss, outputs.members[0], targets[0])):
+def entropy_of(loss: Loss) -> CrossEntropy | None:
+    """The cross-entropy that this is, of the outputs as they come; None for any other loss."""
+    if type(loss) is Picked and loss.pick is None:
+        loss = loss.loss
+    return loss if type(loss) is CrossEntropy else None
+
+
+def slopes_of(loss: Loss, outputs: Stacked, targets: torch.Tensor) -> tuple[list[float], Stacked]:
+    """The mean loss of each member, and the derivatives with respect to their outputs.
+
+    Args:
+        loss: of all.
+        outputs: of K members.
+        targets: ``(K, B, ...)``.
+    """
+    plain = _plain(loss, outputs.members[0], targets[0])
+    if plain is None:
         found = [slope_of(loss, scores, y) for scores, y in zip(outputs.members, targets, strict=True)]
-        return torch.stack([value for value, _ in found]).tolist(), Stacked.of([slope for _, slope in found])
+        return torch.stack([value for value, _ in found]).tolist(), Stacked.apart([slope for _, slope in found])
     # Row by row there is nothing that a member's neighbours could change.
-    rows, y = outputs.whole.reshape(-1, outputs.shape[-1]), torch.cat(tuple(targets))
+    rows = outputs.whole.reshape(-1, outputs.shape[-1])
     chances = torch.log_softmax(rows, 1)
-    values, weights = [], []
-    for own, target in zip(chances.view(len(targets), *outputs.shape), targets, strict=True):
-        value, counted = aten.nll_loss_forward(own, target, None, 1, loss.ignore_index)
-        values.append(value)
-        weights.append(counted)
-    shares = torch.stack(weights).reciprocal_().repeat_interleave(len(targets[0]))
+    each = zip(chances.view(len(targets), *outputs.shape).unbind(), targets.unbind(), strict=True)
+    values = [F.nll_loss(own, y, ignore_index=plain.ignore_index) for own, y in each]
+    shares = (targets != plain.ignore_index).sum(1).to(rows.dtype).reciprocal_().repeat_interleave(targets.shape[1])
     total = rows.new_zeros(())
-    slope = aten.nll_loss_backward(shares, chances, y, None, 0, loss.ignore_index, total)
+    slope = aten.nll_loss_backward(shares, chances, targets.reshape(-1), None, 0, plain.ignore_index, total)
     slope = aten._log_softmax_backward_data(slope, chances, 1, rows.dtype)
     return torch.stack(values).tolist(), Stacked.of_whole(slope.view(len(targets), *outputs.shape))
 
 
-def _is_plain(loss: CrossEntropy, outputs: torch.Tensor, y: Any) -> bool:
-    plain = type(loss) is CrossEntropy and not loss.label_smoothing
-    return plain and outputs.ndim == 2 and isinstance(y, torch.Tensor) and not y.is_floating_point()
+def _plain(loss: Loss, outputs: torch.Tensor, y: Any) -> CrossEntropy | None:
+    """The cross-entropy of classes that needs no more than two of torch's kernels, with targets that it can take."""
+    entropy = entropy_of(loss)
+    if entropy is None or entropy.label_smoothing or outputs.ndim != 2:
+        return None
+    if not isinstance(y, torch.Tensor) or y.dtype != torch.int64 or y.shape != outputs.shape[:1]:
+        return None
+    return entropy

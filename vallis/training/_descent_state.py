@@ -40,6 +40,7 @@ class State:
         params: its trainable parameters, in the order of the module.
         line: its program, where it has one: then the parameters are views of one vector.
         rest: the names of everything else that it needs.
+        due: nothing can end before so many steps are done.
         draws: whether a forward pass may draw random numbers.
     """
 
@@ -60,6 +61,7 @@ class State:
 
     order: torch.Tensor | None = None
     whole: Batch | None = None
+    due: int = 0
     draws: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
@@ -85,18 +87,30 @@ class State:
         return self.task.splits["train"]
 
     def next_batch(self, batch_size: int | None) -> Batch:
-        """The batch of the coming step. Epoch e is shuffled by the stream "order", e: no generator is kept."""
+        """The batch of the coming step."""
+        part = self.part(batch_size)
+        if part is not None:
+            return self.data.take(self.order_of(batch_size)[part])
+        if self.whole is None:
+            self.whole = self.data.take(torch.arange(len(self.data)))
+        return self.whole
+
+    def part(self, batch_size: int | None) -> slice | None:
+        """Which part of the order the coming step sees; None where it sees all examples, unshuffled."""
         size = len(self.data)
         if batch_size is None or batch_size >= size:
-            if self.whole is None:
-                self.whole = self.data.take(torch.arange(size))
-            return self.whole
-        per_epoch = math.ceil(size / batch_size)
-        epoch, turn = divmod(self.step - self.began, per_epoch)
+            return None
+        start = (self.step - self.began) % math.ceil(size / batch_size) * batch_size
+        return slice(start, min(start + batch_size, size))
+
+    def order_of(self, batch_size: int | None) -> torch.Tensor:
+        """The order ``(N,)`` of the present epoch e, from the stream "order", e: no generator is kept."""
+        size = len(self.data)
+        epoch, turn = divmod(self.step - self.began, math.ceil(size / (batch_size or size)))
         if self.order is None or turn == 0:
             stream = self.rng if self.place == 0 else self.rng.child("task", self.place)
             self.order = torch.randperm(size, generator=stream.child("order", epoch).torch())
-        return self.data.take(self.order[turn * batch_size : (turn + 1) * batch_size])
+        return self.order
 
     def chance(self) -> torch.Generator | None:
         """What the coming step draws its noise from; None where it draws none."""
@@ -108,6 +122,7 @@ class State:
         self.began = self.step
         self.optimizer = optimizer
         self.order = self.whole = None
+        self.due = 0
 
 
 def private_copy(

@@ -89,21 +89,58 @@ def advance(optimizer: torch.optim.Optimizer) -> None:
     if type(optimizer) is not torch.optim.SGD or len(group["params"]) > 1 or _is_special(optimizer):
         optimizer.step()
         return
-    # torch's own function, without what surrounds it: for a small network that takes longer than the step.
+    # torch's own functions, without what surrounds them: for a small network that takes longer than the step.
     (weights,) = group["params"]
     memory = optimizer.state[weights]
-    buffers = [memory.get("momentum_buffer")]
-    with torch.no_grad():
-        sgd(
-            [weights],
-            [weights.grad],
-            buffers,
-            foreach=False,
-            fused=False,
-            **{name: group[name] for name in ("weight_decay", "momentum", "lr", "dampening", "nesterov", "maximize")},
-        )
+    rule = {name: group[name] for name in ("weight_decay", "momentum", "dampening", "nesterov", "maximize")}
+    speeds = _sgd(weights, weights.grad, memory.get("momentum_buffer"), group["lr"], rule)
     if group["momentum"]:
-        memory["momentum_buffer"] = buffers[0]
+        memory["momentum_buffer"] = speeds
+
+
+def _sgd(
+    weights: torch.Tensor, slopes: torch.Tensor, speeds: torch.Tensor | None, rate: float, rule: Mapping[str, Any]
+) -> torch.Tensor | None:
+    """Moves the weights, and returns the new memory of momentum."""
+    # One pass over memory instead of three, where each number comes out the same.
+    is_first = speeds is None and rule["momentum"] != 0
+    if not is_first and _fuses(weights.dtype, weights.device.type, *rule.values()):
+        return _fused(weights, slopes, speeds, rate, rule)
+    return _unfused(weights, slopes, speeds, rate, rule)
+
+
+def _unfused(
+    weights: torch.Tensor, slopes: torch.Tensor, speeds: torch.Tensor | None, rate: float, rule: Mapping[str, Any]
+) -> torch.Tensor | None:
+    memory = [speeds]
+    with torch.no_grad():
+        sgd([weights], [slopes], memory, foreach=False, fused=False, lr=rate, **rule)
+    return memory[0]
+
+
+def _fused(
+    weights: torch.Tensor, slopes: torch.Tensor, speeds: torch.Tensor | None, rate: float, rule: Mapping[str, Any]
+) -> torch.Tensor | None:
+    memory = [] if speeds is None else [speeds]
+    with torch.no_grad():
+        torch._fused_sgd_([weights], [slopes], memory, lr=rate, is_first_step=False, **rule)
+    return speeds
+
+
+@cache
+def _fuses(dtype: torch.dtype, device: str, *rule: Any) -> bool:
+    """Whether torch's fused step of this rule rounds each number as its plain one does; it is asked, not assumed."""
+    given = dict(zip(("weight_decay", "momentum", "dampening", "nesterov", "maximize"), rule, strict=True))
+    generator = torch.Generator().manual_seed(0)
+    for rate in (0.1, 0.013, 1e-4):
+        # (A length that leaves some over after any width of vectors.)
+        drawn = torch.randn(3, 4099, generator=generator, dtype=dtype).to(device)
+        plain, fused = drawn.clone(), drawn.clone()
+        for (weights, slopes, speeds), way in ((plain, _unfused), (fused, _fused)):
+            way(weights, slopes, speeds if given["momentum"] else None, rate, given)
+        if not torch.equal(plain, fused):
+            return False
+    return True
 
 
 def joint(

@@ -24,8 +24,9 @@ from vallis.core.types import Batch, Net, Packed, Solution, StepInfo, Task
 from vallis.numerics.answers import Outputs
 from vallis.training import _optimizer_state, _optimizers
 from vallis.training._augmentation import augment
-from vallis.training._descent_company import Company, Member, company_of
+from vallis.training._descent_company import Company, company_of
 from vallis.training._descent_line import Line
+from vallis.training._descent_member import Member, Seen
 from vallis.training._descent_passes import evaluate, gradients
 from vallis.training._descent_rules import check
 from vallis.training._descent_state import State, may_draw, must_be_learnable, private_copy, without_gradients
@@ -135,22 +136,24 @@ class GradientDescent:
         loss = float(first)
         if math.isfinite(loss):
             self._update(state, batch, first)
-        return self.moved(state, batch, loss, outputs)
+        return self.moved(state, Seen(loss, batch.index, Outputs(state.task.loss, outputs, batch.y)))
 
-    def moved(self, state: State, batch: Batch, loss: float, outputs: Any) -> StepInfo:
+    def moved(self, state: State, seen: Seen) -> StepInfo:
         """What the step saw, once the weights have moved; the state goes on to what comes next."""
         task = state.task
         state.step += 1
-        ending = self._ending(state) if math.isfinite(loss) else "diverged"
+        ending = "" if math.isfinite(seen.loss) else "diverged"
+        if state.step >= state.due:
+            ending = ending or self._ending(state)
         if ending and (ending == "diverged" or state.place + 1 == len(state.tasks)):
             state.done, state.reason = True, ending
         elif ending:
             state.next_task(self._fresh(state.learned))
         return StepInfo(
             step=state.step,
-            loss=loss,
-            index=batch.index,
-            answers=Outputs(task.loss, outputs, batch.y),
+            loss=seen.loss,
+            index=seen.index,
+            answers=seen.answers,
             task=task.name,
             done=state.done,
             reason=state.reason,
@@ -258,9 +261,10 @@ class GradientDescent:
 
     def _ending(self, state: State) -> str:
         """Why the present task ends after this step; empty while it goes on."""
-        taken = state.step - state.began
+        taken, every = state.step - state.began, self._steps_an_epoch(state) * self.check_every
+        state.due = state.began + min(self.max_steps, (taken // every + 1) * every)
         ending = "max_steps" if taken >= self.max_steps else ""
-        if taken % (self._steps_an_epoch(state) * self.check_every) == 0:
+        if taken % every == 0:
             ending = self._fulfilled(state) or ending
         # Nothing looks at the loss after the last update.
         if ending and not all(bool(value.isfinite().all()) for value in state.learned):

@@ -1,0 +1,72 @@
+"""Losses and gradients of trainings that stand at the same place of passes of the same length, in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from vallis.core.types import Batch
+from vallis.numerics.answers import Outputs
+from vallis.numerics.program_stack import Members, backward, forward
+from vallis.training._descent_feed import Fed, Feed, kind_of
+from vallis.training._descent_line import slopes_of
+from vallis.training._descent_member import Member, Seen
+
+
+def pace(member: Member) -> Hashable:
+    """The same for those that a `Squad` can be made of."""
+    training, state = member.training, member.state
+    size = min(training.batch_size or len(state.data), len(state.data))
+    turn = (state.step - state.began) % -(-len(state.data) // size)
+    return training.augmentation, kind_of(state.data), len(state.data), size, turn, state.task.loss
+
+
+class Squad:
+    """Trainings of one pace, whose weights lie side by side.
+
+    Args:
+        members: whose `pace` is the same, and stays it because they step together.
+        values: ``(K, P')`` their weights.
+        slopes: ``(K, P')`` where their gradients are put.
+    """
+
+    def __init__(self, members: Sequence[Member], values: torch.Tensor, slopes: torch.Tensor) -> None:
+        first = members[0]
+        self._members = members
+        self._weights = Members(
+            tuple(member.line.weights for member in members), first.line.views(values), first.line.views(slopes)
+        )
+        is_fed = first.training.augmentation == "none" and kind_of(first.state.data) is not None
+        self._feed = None
+        if is_fed and len(members) > 1:
+            self._feed = Feed([member.state for member in members], first.training.batch_size)
+
+    def look(self) -> list[Seen]:
+        """What each saw; the gradients lie in the slopes."""
+        if self._feed is not None:
+            return self._together(self._feed.next())
+        batches = [member.training.next_batch(member.state) for member in self._members]
+        fed = Fed.of(batches) if len(batches) > 1 else None
+        if fed is not None:
+            return self._together(fed)
+        return [_alone(member, batch) for member, batch in zip(self._members, batches, strict=True)]
+
+    def _together(self, fed: Fed) -> list[Seen]:
+        for member in self._members:
+            if member.state.draws:
+                member.line.weights.generator = member.state.chance()
+        first = self._members[0]
+        program, loss = first.line.program, first.state.task.loss
+        with torch.no_grad():
+            outputs, kept = forward(program, self._weights, fed.x)
+            losses, slope = slopes_of(loss, outputs, fed.y)
+            backward(program, self._weights, kept, slope)
+        parts = zip(losses, fed.index, outputs.members, fed.y.unbind(), strict=True)
+        return [Seen(value, index, Outputs(loss, scores, y)) for value, index, scores, y in parts]
+
+
+def _alone(member: Member, batch: Batch) -> Seen:
+    state = member.state
+    value, outputs = member.line.gradients(state.task.loss, batch, state.chance())
+    return Seen(float(value), batch.index, Outputs(state.task.loss, outputs, batch.y))
