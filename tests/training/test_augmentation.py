@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from vallis.core.errors import SettingsError
 from vallis.core.rng import Rng
@@ -65,6 +67,25 @@ def test_crop_flip_does_both() -> None:
     assert torch.equal(found[:, 1], -found[:, 0]), "all channels alike"
 
 
+@pytest.mark.parametrize("shape", [(9, 9), (8, 13)])
+def test_rotate_turns_in_pixels_about_the_centre(shape: tuple[int, int]) -> None:
+    """Against scipy, on pictures that are not square too."""
+    x = torch.rand(50, 2, *shape, generator=Rng(0).child("pictures").torch())
+    degrees = (2 * torch.rand(50, generator=Rng(0).child("a").torch()) - 1) * 25
+    for picture, before, angle in zip(drawn(x, "rotate"), x, degrees.tolist(), strict=True):
+        expected = ndimage.rotate(before.numpy(), angle, axes=(1, 2), reshape=False, order=1, mode="grid-constant")
+        np.testing.assert_allclose(picture.numpy(), expected, atol=1e-5)
+    assert 15 < float(degrees.abs().max()) <= 25
+
+
+def test_flip_rotate_does_both() -> None:
+    x = pictures(16, 200)
+    found = drawn(x, "flip_rotate")
+    rising = [bool(row[4] < row[11]) for row in found[:, 0, 8]]
+    assert 70 < sum(rising) < 130, "half of them are mirrored: a turn by 25 degrees hides no mirror"
+    assert len({float(value) for value in found[:, 0, 3, 8]}) > 150, "and all are turned"
+
+
 def test_same_stream_same_pictures() -> None:
     x = pictures()
     assert torch.equal(drawn(x, "crop_flip"), drawn(x, "crop_flip"))
@@ -72,7 +93,7 @@ def test_same_stream_same_pictures() -> None:
     assert torch.equal(x, pictures()), "the inputs are not changed in place"
 
 
-@pytest.mark.parametrize("how", ["shift", "flip", "crop_flip"])
+@pytest.mark.parametrize("how", ["shift", "flip", "crop_flip", "rotate", "flip_rotate"])
 def test_only_pictures(how: str) -> None:
     with pytest.raises(SettingsError, match=r"\(3, 4\)"):
         drawn(torch.zeros(3, 4), how)

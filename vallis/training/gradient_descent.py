@@ -26,7 +26,7 @@ from vallis.training import _optimizer_state, _optimizers
 from vallis.training._augmentation import augment
 from vallis.training._descent_company import Company, Member, company_of
 from vallis.training._descent_line import Line
-from vallis.training._descent_passes import evaluate, gradients
+from vallis.training._descent_passes import all_right, evaluate, gradients
 from vallis.training._descent_rules import check
 from vallis.training._descent_state import State, may_draw, must_be_learnable, private_copy, without_gradients
 from vallis.training._schedules import factor
@@ -46,7 +46,8 @@ class GradientDescent:
         schedule: "cosine" falls to zero at `max_steps`; "exponential" multiplies the rate by `decay` every epoch and
             "step" at each epoch in `milestones`.
         dropout: the p of every dropout layer; None leaves the network's own.
-        augmentation: random changes of pictures ``(B, C, H, W)``: "shift" by up to an eighth, "flip", or both.
+        augmentation: random changes of pictures ``(B, C, H, W)``: "shift" by up to an eighth, "flip", "rotate" by up
+            to 25 degrees; "crop_flip" is the first and the second, "flip_rotate" the second and the third.
         max_steps: the most steps, for each task.
         stop_train_loss: stop once the mean loss over the train split, in eval mode, is at most this.
         stop_train_accuracy: stop once the share of targets that are classified rightly on it is at least this.
@@ -65,7 +66,7 @@ class GradientDescent:
     decay: float = 0.1
     milestones: tuple[int, ...] = ()
     dropout: float | None = None
-    augmentation: Literal["none", "shift", "flip", "crop_flip"] = "none"
+    augmentation: Literal["none", "shift", "flip", "crop_flip", "rotate", "flip_rotate"] = "none"
     max_steps: int = 1000
     stop_train_loss: float | None = None
     stop_train_accuracy: float | None = None
@@ -268,14 +269,18 @@ class GradientDescent:
     def _fulfilled(self, state: State) -> str:
         if self.stop_train_loss is None and self.stop_train_accuracy is None:
             return ""
-        loss, accuracy = evaluate(state)
-        if self.stop_train_loss is not None and loss <= self.stop_train_loss:
-            return "train_loss"
-        if self.stop_train_accuracy is None:
-            return ""
-        if accuracy is None:
+        if self.stop_train_loss is None and self.stop_train_accuracy == 1:
+            reached = all_right(state)
+        else:
+            loss, accuracy = evaluate(state)
+            if self.stop_train_loss is not None and loss <= self.stop_train_loss:
+                return "train_loss"
+            if self.stop_train_accuracy is None:
+                return ""
+            reached = None if accuracy is None else accuracy >= self.stop_train_accuracy
+        if reached is None:
             raise SettingsError(
                 f"a task with classes was required by stop_train_accuracy, {state.task.name} has none: "
                 "use stop_train_loss"
             )
-        return "train_accuracy" if accuracy >= self.stop_train_accuracy else ""
+        return "train_accuracy" if reached else ""
