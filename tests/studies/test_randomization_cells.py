@@ -10,7 +10,8 @@ from vallis.core.data import Arrays
 from vallis.core.losses import CrossEntropy
 from vallis.core.rng import Rng
 from vallis.core.types import Task
-from vallis.studies._randomization_cells import PAPER
+from vallis.measurements.fit.early_stopping_potential import EarlyStoppingPotential
+from vallis.studies._randomization_cells import PAPER, moments
 from vallis.studies.zhang2017_randomization import Zhang2017Randomization
 from vallis.training.early_stopping import EarlyStopping
 from vallis.training.gradient_descent import GradientDescent
@@ -53,7 +54,7 @@ def test_the_jobs_of_the_paper_are_tables_1_and_4() -> None:
         assert {(network, labels, "none", decay) for labels in (0.0, 1.0) for decay in (False, True)} <= asked
     for network in ("inception", "alexnet"):
         assert {(network, 0.0, "crop", False), (network, 0.0, "crop", True), (network, 1.0, "crop", False)} <= asked
-        assert (network, 1.0, "crop_flip", False) in asked
+        assert {(network, 1.0, "crop_flip", False), (network, 1.0, "flip_rotate", False)} <= asked
     (noisy,) = [
         j for j in jobs if (j.tags["network"], j.tags["labels"], j.tags["regularizer"]) == ("alexnet", 1.0, "crop")
     ]
@@ -68,6 +69,24 @@ def test_a_regularizer_is_what_its_tag_says() -> None:
         inner = training.base if isinstance(training, EarlyStopping) else training
         assert isinstance(inner, GradientDescent)
         assert inner.weight_decay == job.tags["weight_decay"]
-        assert inner.augmentation == {"crop": "shift", "crop_flip": "crop_flip"}.get(str(name), "none")
+        augmentation = "shift" if name == "crop" else name if name in ("crop_flip", "flip_rotate") else "none"
+        assert inner.augmentation == augmentation
         assert getattr(job.model, "dropout", 0.0) == (0.5 if name == "dropout" else 0.0)
         assert getattr(job.model, "batch_norm", False) == (job.tags["network"] == "convnet_with_norm")
+
+
+def test_a_training_is_looked_at_twice_a_doubling() -> None:
+    assert moments(60) == (8, 11, 16, 23, 32, 45)
+    assert moments(64)[-1] == 45
+    assert moments(65)[-1] == 64
+    assert moments(5) == ()
+
+
+def test_only_plain_networks_on_true_labels_are_looked_at_on_the_way() -> None:
+    looked = [job for job in STUDY.jobs("laptop") if EarlyStoppingPotential() in job.measurements]
+    assert {(job.tags["data"], job.tags["network"]) for job in looked} == {
+        (data, network) for data in ("few_digits", "few_clothes") for network in ("convnet", "convnet_with_norm")
+    }
+    for job in looked:
+        assert (job.tags["labels"], job.tags["pixels"], job.tags["regularizer"]) == (0.0, "none", "none")
+        assert job.snapshots == moments(3000)

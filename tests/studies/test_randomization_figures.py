@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import stats
 
 from tests.studies.randomization import rows_of
 from vallis.studies.zhang2017_randomization import Zhang2017Randomization
@@ -11,9 +12,9 @@ STUDY = Zhang2017Randomization()
 def test_figures_show_what_there_is() -> None:
     assert STUDY.figures([]) == []
     rows = [row for row in rows_of("digits", 5) if row.tags["pixels"] == "none"]
-    assert [figure.name for figure in STUDY.figures(rows)] == ["time_to_fit", "test_accuracy"]
+    assert [figure.name for figure in STUDY.figures(rows)] == ["time_to_fit", "test_error"]
     figures = {figure.name: figure for figure in STUDY.figures([*rows_of("digits", 5), *rows_of("cifar10", 3)])}
-    assert list(figures)[:3] == ["time_to_fit", "test_accuracy", "time_by_kind"]
+    assert list(figures)[:3] == ["time_to_fit", "test_error", "time_by_kind"]
     assert list(figures)[3:] == ["learned_with_cifar10", "fitted_with_cifar10"]
     (digits, *others) = figures["time_to_fit"].marks
     assert digits.label == "the digits, mlp (n=5)"
@@ -23,5 +24,8 @@ def test_figures_show_what_there_is() -> None:
     np.testing.assert_allclose(digits.y, np.mean([np.divide(line, line[0]) for line in ratios], axis=0))
     assert digits.error[0] == 0
     assert (digits.error[1:] > 0).all()
+    errors = [[0.1 + 0.8 * share - 0.001 * (seed % 3) for share in digits.x] for seed in range(5)]
+    np.testing.assert_allclose(figures["test_error"].marks[0].y, np.mean(errors, axis=0))
+    np.testing.assert_allclose(figures["test_error"].marks[0].error, stats.sem(errors) * stats.t.ppf(0.975, 4))
     assert figures["time_by_kind"].marks[0].kind == "bar"
     assert figures["time_by_kind"].x.scale == "category"

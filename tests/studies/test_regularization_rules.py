@@ -13,7 +13,7 @@ from vallis.studies._randomization_rules import RANDOM_LABELS, Variant, cell
 from vallis.studies._regularization_rules import NOT_ON_NOISE, REGULARIZED, REGULARIZERS, claims
 
 
-def rows_of(data: str, num_seeds: int, changed: Mapping[str, float] | None = None) -> list[Row]:
+def rows_of(data: str, num_seeds: int, changed: Mapping[str, float] | None = None, gain: float = 0.01) -> list[Row]:
     """A table in which all is as the claims say, but for the cells of these regularisers: their accuracy is given."""
     held, changed, rows = REGULARIZED[data], changed or {}, []
     variants: dict[str, Variant] = {"none": {}, **{name: REGULARIZERS[name] for name in held.names}}
@@ -29,6 +29,10 @@ def rows_of(data: str, num_seeds: int, changed: Mapping[str, float] | None = Non
                     tags = cell(data, network, {**variant, **labels})
                     outcome = Result(values=numbers)
                     rows.append(Row(tags=tags, seed=seed, measurement="generalization_gap", outcome=outcome))
+                    if not labels and name == "none":
+                        values = {"potential": Estimate(value=gain)}
+                        outcome = Result(values=values)
+                        rows.append(Row(tags=tags, seed=seed, measurement="early_stopping_potential", outcome=outcome))
     return rows
 
 
@@ -70,6 +74,12 @@ def test_the_threshold_is_five_points(test: float, word: str) -> None:
 def test_networks_that_only_guess_need_something() -> None:
     (claim,) = [claim for claim in of("few_digits") if claim.id.startswith("regularizers")]
     assert claim.test(rows_of("few_digits", 5, {"none": 0.3})).verdict == "fails"
+
+
+@pytest.mark.parametrize(("gain", "word"), [(0.0, "holds"), (0.049, "holds"), (0.051, "fails")])
+def test_stopping_in_time_gains_little(gain: float, word: str) -> None:
+    (claim,) = [claim for claim in of("few_digits") if claim.id.startswith("stopping")]
+    assert claim.test(rows_of("few_digits", 5, gain=gain)).verdict == word
 
 
 def test_the_table_has_a_bar_and_an_interval_for_each() -> None:

@@ -10,9 +10,9 @@ from tests.training.runs import begin, ground
 from vallis.core.data import Arrays
 from vallis.core.rng import Rng
 from vallis.core.types import Batch
-from vallis.testing.toys.models import TinyMlp
-from vallis.testing.toys.problems import Blobs
-from vallis.training._descent_passes import evaluate, gradients, noise
+from vallis.testing.toys.models import LinearModel, TinyMlp
+from vallis.testing.toys.problems import Blobs, LinearRegression
+from vallis.training._descent_passes import all_right, evaluate, gradients, noise
 from vallis.training.gradient_descent import GradientDescent
 
 
@@ -41,6 +41,41 @@ def test_evaluate_is_exact_for_ragged_batches() -> None:
     assert loss == pytest.approx(float(F.cross_entropy(outputs, whole.y)), rel=1e-6)
     assert accuracy == float((outputs.argmax(1) == whole.y).double().mean())
     assert state.module.training
+
+
+@pytest.mark.parametrize("wrong", [None, 0, 150, 299])
+def test_the_first_wrong_answer_ends_the_look(wrong: int | None) -> None:
+    """A network that repeats its input; 300 examples are looked at in three pieces."""
+    scores = F.one_hot(torch.arange(300) % 2, 2).float()
+    y = torch.arange(300) % 2
+    if wrong is not None:
+        y[wrong] = 1 - y[wrong]
+    seen: list[int] = []
+
+    class Echo(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert not self.training
+            seen.append(len(x))
+            return x * self.scale
+
+    net, (task,) = ground()
+    split = Arrays(x=scores, y=y, index=torch.arange(300))
+    state = begin(GradientDescent(), replace(net, module=Echo()), (replace(task, splits={"train": split}),))
+    assert all_right(state) is (wrong is None)
+    assert sum(seen) == {None: 300, 0: 128, 150: 256, 299: 300}[wrong]
+    assert evaluate(state)[1] == (1.0 if wrong is None else 299 / 300)
+    assert state.module.training
+
+
+def test_what_is_no_class_is_not_right() -> None:
+    net, tasks = ground(LinearRegression(), LinearModel())
+    state = begin(GradientDescent(), net, tasks)
+    assert all_right(state) is None
+    assert evaluate(state)[1] is None
 
 
 def test_noise_is_a_function_of_the_stream_alone() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from vallis.core.types import Axis, Figure, Mark, Row
+from vallis.studies import _randomization_curves
 from vallis.studies._closed_form_rules import BUILT, CONSTRUCTED, GABOR, KERNEL, LABELS, LINEAR, found
 from vallis.studies._randomization_rules import DATA_SETS, RANDOM_LABELS, Fractions, Variant, numbers
 from vallis.studies._regularization_rules import REGULARIZED, REGULARIZERS
-from vallis.studies._rows import mean_and_error
+from vallis.studies._rows import mean_and_interval
 
 KINDS: dict[str, Variant] = {
     "true": {},
@@ -22,16 +23,22 @@ KINDS: dict[str, Variant] = {
     "Gaussian pixels": {"pixels": "gaussian"},
     "random labels": RANDOM_LABELS,
 }
-_ERRORS = "Error bars: one standard error over the seeds."
 _INTERVALS = "Error bars: Student's 95 % interval over the seeds."
 
 
 def figures(rows: Sequence[Row], shares: Fractions) -> list[Figure]:
     """Those for which there are rows."""
-    drawn = [_time_by_share(rows, shares), _accuracy_by_share(rows, shares), _time_by_kind(rows)]
+    drawn = [_randomization_curves.of_losses(rows, data, network, KINDS) for data, network in _trained()]
+    drawn += [_time_by_share(rows, shares), _error_by_share(rows, shares), _time_by_kind(rows)]
     drawn += [_regularizers(rows, data, labels) for data in REGULARIZED for labels in LABELS]
+    drawn += [_randomization_curves.of_accuracies(rows, data) for data in REGULARIZED]
     drawn += [_norms(rows), _linear_models(rows), *_norm_and_error(rows)]
     return [figure for figure in drawn if figure.marks]
+
+
+def _trained() -> Iterator[tuple[str, str]]:
+    """The networks that are trained on everything, with their data."""
+    yield from ((data, network) for data, held in DATA_SETS.items() for network in held.networks)
 
 
 def _marks(
@@ -40,13 +47,12 @@ def _marks(
     """A mark for each network that has all variants; relative to the first variant, seed by seed, if so wished."""
     kind: Literal["bar", "line"] = "bar" if isinstance(x[0], str) else "line"
     marks = []
-    for data, held in DATA_SETS.items():
-        for network in held.networks:
-            lines = numbers(rows, key, data, [network], variants)[:, 0]
-            if len(lines):
-                mean, error = mean_and_error(lines / lines[:, :1] if relative else lines)
-                label = f"{held.title}, {network} (n={len(lines)})"
-                marks.append(Mark(kind=kind, x=list(x), y=mean, error=error, label=label))
+    for data, network in _trained():
+        lines = numbers(rows, key, data, [network], variants)[:, 0]
+        if len(lines):
+            mean, error = mean_and_interval(lines / lines[:, :1] if relative else lines)
+            label = f"{DATA_SETS[data].title}, {network} (n={len(lines)})"
+            marks.append(Mark(kind=kind, x=list(x), y=mean, error=error, label=label))
     return tuple(marks)
 
 
@@ -57,18 +63,20 @@ def _time_by_share(rows: Sequence[Row], shares: Fractions) -> Figure:
         x=Axis(label="share of random labels"),
         y=Axis(label="steps until all training examples are right, relative to true labels"),
         marks=_marks(rows, "steps", [{"labels": share} for share in shares], shares, relative=True),
-        caption=f"Compare figure 1b of the paper. {_ERRORS}",
+        caption=f"Compare figure 1b of the paper. {_INTERVALS}",
     )
 
 
-def _accuracy_by_share(rows: Sequence[Row], shares: Fractions) -> Figure:
+def _error_by_share(rows: Sequence[Row], shares: Fractions) -> Figure:
+    accuracies = _marks(rows, "test_accuracy", [{"labels": share} for share in shares], shares)
     return Figure(
-        name="test_accuracy",
-        title="What is learned of the true labels as labels become random",
+        name="test_error",
+        title="The test error as labels become random",
         x=Axis(label="share of random labels"),
-        y=Axis(label="test accuracy"),
-        marks=_marks(rows, "test_accuracy", [{"labels": share} for share in shares], shares),
-        caption=f"Compare figure 1c of the paper, which shows the error. Guessing gives 0.1. {_ERRORS}",
+        y=Axis(label="test error"),
+        marks=tuple(replace(mark, y=1 - mark.y) for mark in accuracies),
+        caption="Compare figure 1c of the paper. All training examples are right, so this is the generalization gap as "
+        f"well; guessing gives 0.9. {_INTERVALS}",
     )
 
 
@@ -79,14 +87,8 @@ def _time_by_kind(rows: Sequence[Row]) -> Figure:
         x=Axis(label="what was made random", scale="category"),
         y=Axis(label="steps until all training examples are right", scale="log"),
         marks=_marks(rows, "steps", list(KINDS.values()), list(KINDS)),
-        caption=f"Compare figure 1a of the paper. {_ERRORS}",
+        caption=f"Compare figure 1a of the paper. {_INTERVALS}",
     )
-
-
-def _interval(lines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Means of columns and the half-length of Student's interval at 95 %; a single line has none, drawn as zero."""
-    mean, error = mean_and_error(lines)
-    return mean, error * (float(stats.t.ppf(0.975, len(lines) - 1)) if len(lines) > 1 else 0.0)
 
 
 def _regularizers(rows: Sequence[Row], data: str, labels: Variant) -> Figure:
@@ -102,7 +104,7 @@ def _regularizers(rows: Sequence[Row], data: str, labels: Variant) -> Figure:
     marks = []
     for network in dict.fromkeys(bar[0] for bar in bars):
         mine = [(regularizer, lines) for shown, regularizer, lines in bars if shown == network]
-        means, errors = zip(*(_interval(lines) for _, lines in mine), strict=True)
+        means, errors = zip(*(mean_and_interval(lines) for _, lines in mine), strict=True)
         least, most = (chosen(len(lines) for _, lines in mine) for chosen in (min, max))
         label = f"{network} (n={least})" if least == most else f"{network} (n={least} to {most})"
         names = [regularizer.replace("_", " ") for regularizer, _ in mine]
@@ -127,7 +129,7 @@ def _norms(rows: Sequence[Row]) -> Figure:
     for data, held in BUILT.items():
         columns = [found(rows, KERNEL, key, data, [variant]) for _, key, variant in asked]
         if _alike(columns):
-            mean, error = _interval(np.concatenate(columns, axis=1))
+            mean, error = mean_and_interval(np.concatenate(columns, axis=1))
             label = f"{held.title} (n={len(columns[0])})"
             marks.append(Mark(kind="bar", x=[words for words, _, _ in asked], y=mean, error=error, label=label))
     return Figure(
@@ -152,7 +154,7 @@ def _linear_models(rows: Sequence[Row]) -> Figure:
     for data, held in BUILT.items():
         columns = [found(rows, LINEAR, f"{name}_norm_ratio", data, [LABELS[0]]) for name in names]
         if _alike(columns):
-            mean, error = _interval(np.concatenate(columns, axis=1))
+            mean, error = mean_and_interval(np.concatenate(columns, axis=1))
             words = [name.replace("_", " ") for name in names]
             marks.append(Mark(kind="bar", x=words, y=mean, error=error, label=f"{held.title} (n={len(columns[0])})"))
     return Figure(
@@ -172,7 +174,7 @@ def _norm_and_error(rows: Sequence[Row]) -> Iterator[Figure]:
         for data, held in BUILT.items():
             lines = numbers(rows, key, data, [CONSTRUCTED, GABOR], [{}], KERNEL)[:, :, 0]
             if len(lines):
-                mean, error = _interval(lines)
+                mean, error = mean_and_interval(lines)
                 words = f"{held.title} (n={len(lines)})"
                 marks.append(Mark(kind="bar", x=["pixels", "Gabor features"], y=mean, error=error, label=words))
         yield Figure(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from vallis.core.types import Estimate, Result, Row
+from vallis.core.types import Array, Estimate, Result, Row
 
 Tags = Mapping[str, str | int | float | bool]
 
@@ -25,6 +26,18 @@ def by_seed(rows: Sequence[Row], measurement: str, key: str, tags: Tags) -> dict
     return found
 
 
+def arrays_by_seed(rows: Sequence[Row], measurement: str, key: str, tags: Tags) -> dict[int, Array]:
+    """Likewise of arrays."""
+    found = {}
+    for row in rows:
+        wanted = row.measurement == measurement and all(row.tags.get(name) == tag for name, tag in tags.items())
+        if wanted and isinstance(row.outcome, Result):
+            value = row.outcome.values.get(key)
+            if isinstance(value, Array):
+                found[row.seed] = value
+    return found
+
+
 def paired(cells: Sequence[Mapping[int, float]]) -> NDArray[np.float64]:
     """``(n, len(cells))`` one line for each seed that all cells have, in the order of the seeds."""
     common = sorted(set.intersection(*(set(cell) for cell in cells))) if cells else []
@@ -36,3 +49,9 @@ def mean_and_error(lines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     n = len(lines)
     error = lines.std(axis=0, ddof=1) / math.sqrt(n) if n > 1 else np.zeros(lines.shape[1])
     return lines.mean(axis=0), error
+
+
+def mean_and_interval(lines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean of each column and the half-length of Student's interval at 95 %; of one line drawn as zero."""
+    mean, error = mean_and_error(lines)
+    return mean, error * (float(stats.t.ppf(0.975, len(lines) - 1)) if len(lines) > 1 else 0.0)

@@ -6,22 +6,24 @@ seeds: a seed meets the written rule or it does not, and the claim holds where a
 more than half of all seeds would meet it (five seeds must all do so, eight may miss it once). A claim that two numbers
 are equal is put to two one-sided t-tests. The thresholds were written before the networks were trained.
 
-At the scale "laptop" networks are fully connected, or small and convolutional, and the data the digits and a part of
-Fashion-MNIST. The architectures of the paper and CIFAR-10 are at the scale "paper".
+At the scale "laptop" networks are fully connected, or small and convolutional, and the data the digits and parts of
+Fashion-MNIST, and with ``cifar10="mini"`` or "full" a part of CIFAR-10. The architectures of the paper on the whole of
+CIFAR-10 are at the scale "paper".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from vallis.core.errors import SettingsError
 from vallis.core.types import Claim, Figure, Job, Row, Source, Verdict
+from vallis.problems._checks import check_choice
 from vallis.studies import _closed_form_rules, _randomization_figures, _regularization_rules
 from vallis.studies import _randomization_rules as rules
-from vallis.studies._randomization_cells import SCALES
+from vallis.studies._randomization_cells import SCALES, photographs
 from vallis.studies._randomization_rules import DATA_SETS, Fractions
 
 
@@ -31,9 +33,12 @@ class Zhang2017Randomization:
 
     Attributes:
         fractions: the probabilities, beside 0 and 1, with which a training label is made random.
+        cifar10: "mini" or "full" takes 1,000 images of it in at the scale "laptop", out of either data set (see
+            `vallis.problems.cifar10`); "none" leaves them out there, for not everybody has the data.
     """
 
     fractions: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
+    cifar10: Literal["none", "mini", "full"] = field(default="none", metadata={"was": "none"})
 
     version: ClassVar[int] = 1
     source: ClassVar[Source] = Source(
@@ -50,8 +55,13 @@ class Zhang2017Randomization:
                 f"fractions must rise between 0 and 1, {self.fractions} came: give such as (0.2, 0.4, 0.6, 0.8)"
             )
 
+        check_choice("zhang2017_randomization.cifar10", self.cifar10, Literal["none", "mini", "full"])
+
     def jobs(self, scale: str) -> Sequence[Job]:
-        return [job for setting in SCALES[scale]() for job in setting.jobs(self._shares)]
+        settings = SCALES[scale]()
+        if scale == "laptop" and self.cifar10 != "none":
+            settings += photographs(self.cifar10)
+        return [job for setting in settings for job in setting.jobs(self._shares)]
 
     def claims(self) -> Sequence[Claim]:
         randomized = [
@@ -63,6 +73,7 @@ class Zhang2017Randomization:
             )
             for data, held in DATA_SETS.items()
             for name, (rule, says, where) in RULES.items()
+            if held.asks(name)
         ]
         return [*randomized, *_regularization_rules.claims(), *_closed_form_rules.claims()]
 
@@ -101,6 +112,12 @@ RULES: dict[str, tuple[Callable[..., Verdict], str, str]] = {
     "random_pixels_are_fitted_sooner": (
         rules.noise_is_sooner,
         "random pixels and Gaussian pixels take fewer steps to fit than random labels",
+        "section 2.1, figure 1a",
+    ),
+    "noise_is_fitted_in_this_order": (
+        rules.in_this_order,
+        "the convolutional network fits true images in fewer steps than shuffled pixels, those in fewer than random "
+        "and Gaussian pixels, and these in fewer than random labels",
         "section 2.1, figure 1a",
     ),
     "mlp_does_not_see_places": (

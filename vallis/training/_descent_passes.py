@@ -12,7 +12,7 @@ from vallis.core import tree
 from vallis.core.functional import arguments
 from vallis.core.rng import Rng
 from vallis.core.types import Batch
-from vallis.numerics.scores import judge
+from vallis.numerics.scores import Judged, judge
 from vallis.training._descent_state import State
 
 
@@ -34,28 +34,53 @@ def gradients(state: State, batch: Batch) -> tuple[torch.Tensor, Any]:
     return loss.detach(), outputs
 
 
+# So many examples are looked at before it is decided whether to look at more.
+_AT_ONCE = 128
+
+
+def all_right(state: State) -> bool | None:
+    """Whether every counted target of the train split is classified rightly in eval mode: the first wrong one ends it.
+
+    While a network learns, nearly every look ends after a few examples. None where nothing is classified.
+    """
+    counted = 0
+    for positions in torch.arange(len(state.data), device="cpu").split(_AT_ONCE):
+        _, judged = _looked_at(state, state.data.take(positions))
+        if judged is None:
+            return None
+        if not bool((judged.margins > 0).all()):
+            return False
+        counted += len(judged.margins)
+    return True if counted else None
+
+
 def evaluate(state: State) -> tuple[float, float | None]:
     """Mean loss, and the share of counted targets that are classified rightly, on the train split in eval mode.
 
     The share is None where nothing is classified.
     """
     loss, total, weight, right, counted = state.task.loss, 0.0, 0.0, 0, 0
+    for batch in state.data:
+        (outputs, y), judged = _looked_at(state, batch)
+        share = loss.weight(y)
+        if share > 0:
+            total += share * loss.mean(outputs, y).item()
+            weight += share
+        if judged is not None:
+            right += int((judged.margins > 0).sum())
+            counted += len(judged.margins)
+    return total / weight, right / counted if counted else None
+
+
+def _looked_at(state: State, batch: Batch) -> tuple[tuple[Any, Any], Judged | None]:
+    """What the network says of a batch in eval mode, beside its targets; and how that is judged."""
+    x, y = tree.to(batch.x, state.device), tree.to(batch.y, state.device)
+    args, kwargs = arguments(state.module, x)
     state.module.eval()
     with torch.no_grad():
-        for batch in state.data:
-            x, y = tree.to(batch.x, state.device), tree.to(batch.y, state.device)
-            args, kwargs = arguments(state.module, x)
-            outputs = state.module(*args, **kwargs)
-            share = loss.weight(y)
-            if share > 0:
-                total += share * loss.mean(outputs, y).item()
-                weight += share
-            judged = judge(loss, outputs, y)
-            if judged is not None:
-                right += int((judged.margins > 0).sum())
-                counted += len(judged.margins)
+        outputs = state.module(*args, **kwargs)
     state.module.train()
-    return total / weight, right / counted if counted else None
+    return (outputs, y), judge(state.task.loss, outputs, y)
 
 
 @contextmanager

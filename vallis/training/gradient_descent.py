@@ -27,7 +27,7 @@ from vallis.training._augmentation import augment
 from vallis.training._descent_company import Company, company_of
 from vallis.training._descent_line import Line
 from vallis.training._descent_member import Member, Seen
-from vallis.training._descent_passes import evaluate, gradients
+from vallis.training._descent_passes import all_right, evaluate, gradients
 from vallis.training._descent_rules import check
 from vallis.training._descent_state import State, may_draw, must_be_learnable, private_copy, without_gradients
 from vallis.training._schedules import factor
@@ -274,14 +274,18 @@ class GradientDescent:
     def _fulfilled(self, state: State) -> str:
         if self.stop_train_loss is None and self.stop_train_accuracy is None:
             return ""
-        loss, accuracy = evaluate(state)
-        if self.stop_train_loss is not None and loss <= self.stop_train_loss:
-            return "train_loss"
-        if self.stop_train_accuracy is None:
-            return ""
-        if accuracy is None:
+        if self.stop_train_loss is None and self.stop_train_accuracy == 1:
+            reached = all_right(state)
+        else:
+            loss, accuracy = evaluate(state)
+            if self.stop_train_loss is not None and loss <= self.stop_train_loss:
+                return "train_loss"
+            if self.stop_train_accuracy is None:
+                return ""
+            reached = None if accuracy is None else accuracy >= self.stop_train_accuracy
+        if reached is None:
             raise SettingsError(
                 f"a task with classes was required by stop_train_accuracy, {state.task.name} has none: "
                 "use stop_train_loss"
             )
-        return "train_accuracy" if accuracy >= self.stop_train_accuracy else ""
+        return "train_accuracy" if reached else ""

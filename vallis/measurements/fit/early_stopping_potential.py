@@ -1,0 +1,175 @@
+"""How much better a training was on its way than at its end: what stopping early could have gained.
+
+Definition: at each moment of a training the loss and the accuracy on the examples that are learned and on others, and
+    the best test accuracy up to there. The potential is the best test accuracy over all moments minus that of the last:
+    never negative, and chosen by looking at the test examples, so an upper bound of what a rule could gain.
+Unit: nats for losses (the loss's own unit where it is no log-likelihood), 1 for accuracies; steps.
+Source: Zhang et al. (2017), section 3: table 2 in brackets, figure 2.
+Cost: at each moment one pass forward over both splits, a third of a gradient each.
+Says little when: moments lie far apart, or the test split is small: the best of many noisy numbers is too good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from vallis.core.numbers import quantity
+from vallis.core.progress import track
+from vallis.core.rng import Rng
+from vallis.core.types import (
+    Array,
+    Axis,
+    Estimate,
+    Figure,
+    Mark,
+    NotApplicable,
+    Note,
+    Outcome,
+    Result,
+    Solution,
+    Source,
+)
+from vallis.numerics.means import Floats
+from vallis.numerics.scores import judge
+from vallis.numerics.surface import loss_unit, surface
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStoppingPotential:
+    """Losses and accuracies along a training, and by how much the best test accuracy exceeds the last.
+
+    Attributes:
+        split: the examples that are learned.
+        test_split: the others.
+    """
+
+    version: ClassVar[int] = 1
+    takes: ClassVar[str] = "trajectory"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
+    panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    sources: ClassVar[tuple[Source, ...]] = (
+        Source(
+            title="Understanding deep learning requires rethinking generalization",
+            authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
+            year=2017,
+            url="https://arxiv.org/abs/1611.03530",
+        ),
+    )
+
+    split: str = "train"
+    test_split: str = "test"
+
+    @classmethod
+    def tiny(cls) -> EarlyStoppingPotential:
+        """The cheapest settings, for tests."""
+        return cls()
+
+    def measure(self, subject: Any, rng: Rng) -> Outcome:
+        moments: Sequence[Solution] = subject
+        lacking = _lacking(moments[0], self.test_split)
+        if lacking is not None:
+            return NotApplicable(note=lacking)
+        seen = {"train": self.split, "test": self.test_split}
+        looks = [[_look(moment, split) for split in seen.values()] for moment in track(moments, "moments")]
+        if any(look.accuracy is None for pair in looks for look in pair):
+            text = "Nothing is classified here, so there is no accuracy that could have been better."
+            return NotApplicable(note=Note(code="nothing_classified", text=text))
+        steps = np.array([float(moment.step) for moment in moments])
+        unit = loss_unit(moments[0].task.loss)
+        values: dict[str, Estimate | Array] = {}
+        for place, name in enumerate(seen):
+            for key, of in (("loss", unit), ("accuracy", "1")):
+                data = np.array([getattr(pair[place], key) for pair in looks], dtype=np.float64)
+                values[f"{name}_{key}"] = Array(data=data, dims=("step",), unit=of, coords={"step": steps})
+        accuracies = values["test_accuracy"].data  # type: ignore[union-attr]
+        best = np.maximum.accumulate(accuracies)
+        values["running_best"] = Array(data=best, dims=("step",), coords={"step": steps})
+        values |= _potential(accuracies, steps, looks[-1][1].num_targets)
+        return Result(values=values, notes=_notes(values, len(moments)))
+
+    def figures(self, result: Result) -> tuple[Figure, ...]:
+        names = {"train_accuracy": "train", "test_accuracy": "test", "running_best": "test, the best so far"}
+        marks = tuple(
+            Mark(kind="line", x=result.array(key).coords["step"], y=result.array(key).data, label=label)
+            for key, label in names.items()
+        )
+        return (
+            Figure(
+                name="accuracies_along_training",
+                title="Accuracy along the training",
+                x=Axis(label="steps"),
+                y=Axis(label="accuracy"),
+                marks=marks,
+                caption="Between the moments that were looked at nothing is known.",
+            ),
+        )
+
+    def reading(self, result: Result) -> str:
+        best, last = (quantity(result.estimate(f"{which}_test_accuracy")) for which in ("best", "last"))
+        step = result.estimate("best_step").value
+        if result.estimate("potential").value == 0:
+            return f"The test accuracy ends at its best, {last}: to stop early would have gained nothing."
+        gain = quantity(result.estimate("potential"))
+        return f"The test accuracy is best at step {step:,.0f} with {best} and ends at {last}, lower by {gain}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """A split at a moment: mean loss, share of right answers (None where nothing is classified) and of how many."""
+
+    loss: float
+    accuracy: float | None
+    num_targets: int
+
+
+def _lacking(first: Solution, split: str) -> Note | None:
+    if split in first.task.splits:
+        return None
+    text = f"There is no split {split!r}, so nothing can be said of examples that were not seen."
+    return Note(code="no_test_split", text=text)
+
+
+def _look(moment: Solution, split: str) -> _Look:
+    objective, loss, right, counted = surface(moment, split).objective, 0.0, 0, 0
+    with torch.no_grad():
+        for term in objective.terms():
+            outputs = term.outputs(objective.origin)
+            loss += term.share * term.loss_of_outputs(outputs).double().item()
+            judged = judge(objective.loss, outputs, term.batch.y)
+            if judged is not None:
+                right += int((judged.margins > 0).sum())
+                counted += len(judged.margins)
+    return _Look(loss=loss, accuracy=right / counted if counted else None, num_targets=counted)
+
+
+def _potential(accuracies: Floats, steps: Floats, n: int) -> dict[str, Estimate]:
+    """The best, the last and their difference. The best of many is too good by an amount that nobody knows."""
+    place = int(accuracies.argmax())
+    methods = {
+        "best_test_accuracy": (accuracies[place], "largest share of right answers on the test split over all moments"),
+        "last_test_accuracy": (accuracies[-1], "share of right answers on the test split at the last moment"),
+        "potential": (accuracies[place] - accuracies[-1], "best minus last test accuracy, chosen on the test split"),
+    }
+    made = {
+        name: Estimate(value=float(value), stderr=None, n=n, method=method) for name, (value, method) in methods.items()
+    }
+    method = "the first of the moments with the best test accuracy"
+    step = Estimate(value=float(steps[place]), stderr=0.0, n=1, unit="steps", method=method)
+    return {**made, "best_step": step}
+
+
+def _notes(values: Mapping[str, Estimate | Array], num_moments: int) -> tuple[Note, ...]:
+    notes = []
+    if num_moments == 1:
+        text = "One moment shows no way: keep snapshots of the training."
+        notes.append(Note(code="one_moment", text=text))
+    if not all(np.isfinite(value.data).all() for value in values.values() if isinstance(value, Array)):
+        text = "Some losses are not finite: the training has diverged, or an answer was infinitely wrong."
+        notes.append(Note(code="not_finite", text=text))
+    return tuple(notes)
