@@ -475,3 +475,16 @@ def test_the_module_of_a_solution_is_a_copy_in_all_its_parts() -> None:
     mine = [*found.net.module.parameters(), *found.params.values()]
     assert not theirs & {value.data_ptr() for value in mine}
     assert len({value.data_ptr() for value in mine}) == len(mine)
+
+
+@pytest.mark.parametrize("how", [{"sparse": True}, {"scale_grad_by_freq": True}])
+def test_how_an_embedding_stores_its_gradient_is_no_matter_of_the_function(how: dict[str, bool]) -> None:
+    x, y = torch.tensor([[0, 1, 1], [2, 0, 3], [1, 1, 1], [3, 2, 0]]), torch.arange(4)
+    gradients = []
+    for options in ({}, how):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = nn.Sequential(nn.Embedding(4, 2, **options), nn.Flatten(), nn.Linear(6, 4))
+        gradients.append(Objective(plain(module, train=(x, y), batch_size=3)).gradient())
+        assert all(getattr(module[0], name) is value for name, value in options.items())
+    torch.testing.assert_close(*gradients)

@@ -78,6 +78,39 @@ class Detaching(Checkpointing):
         return self.second(self.first(x).detach())
 
 
+class DetachingOne(nn.Module):
+    """One column of the outputs of ten follows a layer that is cut off."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.aside = nn.Linear(3, 10), nn.Linear(3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.first(x)[:, :9], self.first(x)[:, 9:] + self.aside(x).detach()], dim=1)
+
+
+class Looked(nn.Module):
+    """Rows longer than one are shortened where they lie, whenever they are looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 4, max_norm=1.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table(x.abs().long().clamp(max=6))
+
+
+class Spiking(nn.Module):
+    """Each unit of a first layer fires or does not; small changes of its weights flip a few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 200), nn.Linear(200, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second((self.first(x) > 0).to(x.dtype))
+
+
 class Routing(nn.Module):
     """Which expert sees an example is a choice, by which there is no slope; and one weight is not used at all."""
 
@@ -106,6 +139,12 @@ ANSWERS: dict[str, tuple[Callable[[], Any], type[VallisError], str]] = {
     "runs again": (Checkpointing, ModelError, "checkpoints its activations"),
     "runs again, reentrant": (lambda: Checkpointing(reentrant=True), ModelError, "first.0.weight of Checkpointing has"),
     "detaches": (Detaching, ModelError, "first.0.weight of Detaching has none"),
+    "detaches one": (DetachingOne, ModelError, "aside.weight of DetachingOne has none"),
+    "renormalises": (
+        lambda: nn.Sequential(Looked(), nn.Flatten(), nn.Linear(12, 4)),
+        ModelError,
+        "calls change 0.table.weight",
+    ),
     "two predictions": (lambda: Body(lambda z: (z, z)), LossError, "tuple((10, 4), (10, 4)) came"),
     "classes": (lambda: Body(lambda z: z.argmax(1)), LossError, "(10,) int64 and (10,) int64 came"),
     "one number": (lambda: Body(lambda z: z.sum()), LossError, "() float32 and (10,) int64 came"),
@@ -137,6 +176,17 @@ def test_weights_that_only_choose_and_weights_that_idle_have_no_gradient_in_trut
     assert not blocks["gate.weight"].any()
     assert not blocks["idle.weight"].any()
     assert blocks["experts.0.weight"].any()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_units_that_fire_or_not_have_no_gradient_in_truth(seed: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = Spiking()
+    objective = Objective(plain(module))
+    blocks = dict(zip(objective.names, objective.point(objective.gradient()), strict=True))
+    assert not blocks["first.weight"].any()
+    assert blocks["second.weight"].any()
 
 
 def test_frozen_weights_may_be_cut_off() -> None:

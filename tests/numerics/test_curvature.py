@@ -174,6 +174,19 @@ def test_a_tied_name_is_told_where_it_lives(only: str, tied_to: str) -> None:
         Hessian(objective, only="nowhere")
 
 
+def test_a_layer_whose_weight_lives_elsewhere_is_no_block_of_its_own() -> None:
+    """The bias alone, which is what is left of it, is not what was meant."""
+    objective = Objective(tied())
+    with pytest.raises(UnknownPart, match=r"'back' are its own; back\.weight is tied and lives as 'there\.weight'"):
+        Hessian(objective, only="back")
+    with pytest.raises(UnknownPart, match=r"or only what is its own, such as 'back\.bias'"):
+        positions(objective, ["there.bias", "back"])
+    assert select(objective, ["back", "there"]) == (True, True, True)
+    assert select(objective, ["back", "there.weight"]) == (True, False, True)
+    assert select(objective, "back.bias") == (False, False, True)
+    assert select(objective, "there") == (True, True, False)
+
+
 @pytest.mark.parametrize("only", [[1], 1, [b"2"], [["2"]], None])
 def test_names_are_strings(only: Any) -> None:
     with pytest.raises(SettingsError, match="names of layers or parameters were required"):

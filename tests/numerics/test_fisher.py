@@ -355,3 +355,29 @@ def test_the_plain_door_hands_options_on() -> None:
     drawn = SampledFisher.of(module, nn.CrossEntropyLoss(), data, rng=Rng(0), num_draws=3, batch_size=4, only=["2"])
     assert (drawn.num_draws, drawn.size) == (3, 15)
     assert EmpiricalFisher.of(module, nn.CrossEntropyLoss(), data, per="example", dtype=torch.float64).per == "example"
+
+
+@pytest.mark.parametrize("times", [1.0, 7.0])
+def test_class_weights_count_in_an_example_as_in_its_target(times: float) -> None:
+    """The mean loss does not know the scale of the weights, and neither may the gradients of single examples."""
+    x, y = random(9, 3), classes(9)
+    weights = times * torch.tensor([1.0, 2.0, 0.5], dtype=torch.float64)
+    module = built(lambda: nn.Linear(3, 3))
+    how = {"dtype": torch.float64}
+    truth = EmpiricalFisher.of(module, nn.CrossEntropyLoss(weight=weights / times), (x, y), **how).dense()
+    found = EmpiricalFisher.of(module, nn.CrossEntropyLoss(weight=weights), (x, y), per="example", **how).dense()
+    torch.testing.assert_close(found, truth)
+
+
+def test_class_weights_of_several_targets_an_example_are_refused() -> None:
+    module = built(lambda: nn.Conv1d(2, 3, 1))
+    loss, data = (
+        nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 0.5])),
+        (random(6, 2, 4), classes(6)[:, None].expand(6, 4)),
+    )
+    with pytest.raises(LossError, match=r'with weights came: say per="target"'):
+        EmpiricalFisher.of(module, loss, data, per="example").dense()
+    loss.label_smoothing = 0.1
+    for per in ("target", "example"):
+        with pytest.raises(LossError, match="with weights came: leave one of both"):
+            EmpiricalFisher.of(module, loss, data, per=per).dense()

@@ -71,14 +71,18 @@ def test_luck_is_no_more_frequent_than_the_bound(size: int) -> None:
 def test_mean_and_error_bar_are_those_of_the_samples() -> None:
     found = trace(Dense(MATRIX), num_probes=25, rng=RNG)
     assert found.value == pytest.approx(found.samples.mean())
-    assert found.stderr == pytest.approx(stats.sem(found.samples))
+    assert found.stderr is not None
+    # Of the scatter of the samples and the variance that the products tell, the larger.
+    true = np.sqrt(2 * float((MATRIX**2).sum() - (MATRIX.diagonal() ** 2).sum()) / 25)
+    assert found.stderr >= stats.sem(found.samples)
+    assert 0.8 * true < found.stderr < 1.5 * true
     low, high = stats.t.interval(0.9, 24, loc=found.value, scale=found.stderr)
     assert found.interval(0.9) == pytest.approx((low, high))
 
 
 @pytest.mark.parametrize("num_probes", [5, 20])
 def test_the_interval_covers_the_truth_as_often_as_it_says(num_probes: int) -> None:
-    """200 repeats; the number of misses of a 95 % interval lies within the central 99.8 % of its binomial law."""
+    """200 repeats; a 95 % interval covers no less often than its binomial law lets it in 99.9 % of all cases."""
     operator, repeats = Dense(MATRIX), 200
     covered, values = 0, []
     for repeat in range(repeats):
@@ -86,8 +90,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(num_probes: int) -> N
         low, high = found.interval()
         covered += low <= TRUE <= high
         values.append(found.value)
-    lowest, highest = stats.binom.ppf([0.001, 0.999], repeats, 0.95)
-    assert lowest <= covered <= highest
+    assert covered >= stats.binom.ppf(0.001, repeats, 0.95)
     # Unbiased, and as spread as theory says: Var(z'Az) = 2 (|A|^2 - |diag A|^2) for random signs.
     variance = 2 * float((MATRIX**2).sum() - (MATRIX.diagonal() ** 2).sum()) / num_probes
     assert np.mean(values) == pytest.approx(TRUE, abs=4 * np.sqrt(variance / repeats))
@@ -228,6 +231,9 @@ def with_an_outlier() -> torch.Tensor:
     return rotated(torch.cat([bulk, torch.tensor([10.0], dtype=torch.float64)]))
 
 
+INDEFINITE = torch.cat([torch.tensor([5.0, -4.0, 3.0]), 0.01 * torch.linspace(-3, 3, 297)]).double()
+
+
 def test_skewed_samples_are_noted_and_known_pairs_mend_them() -> None:
     """One direction holds 87 % of the trace, and its part of each probe is chi-square."""
     matrix = with_an_outlier()
@@ -241,8 +247,20 @@ def test_skewed_samples_are_noted_and_known_pairs_mend_them() -> None:
             noted[place] += "skewed_samples" in [note.code for note in found.notes]
     assert noted[0] > 0.8 * repeats
     assert noted[1] <= stats.binom.ppf(0.999, repeats, 0.05)
-    assert covered[1] >= stats.binom.ppf(0.001, repeats, 0.95)
-    assert covered[0] >= stats.binom.ppf(0.001, repeats, 0.88)
+    assert (covered >= stats.binom.ppf(0.001, repeats, 0.95)).all()
+
+
+@pytest.mark.parametrize(("method", "num_probes"), [("hutchinson", 4), ("hutchinson", 16), ("hutch++", 8)])
+def test_few_skewed_samples_know_their_own_error_from_the_products(method: Method, num_probes: int) -> None:
+    """By their scatter alone 82 % of 1000 intervals cover with 4 signs, and 86 % of Hutch++'s with 8 products."""
+    matrix = with_an_outlier() if method == "hutchinson" else rotated(INDEFINITE)
+    true, repeats = float(matrix.trace()), 300
+    intervals = (
+        trace(Dense(matrix), num_probes=num_probes, rng=RNG.child(seed), method=method).interval()
+        for seed in range(repeats)
+    )
+    covered = sum(low <= true <= high for low, high in intervals)
+    assert covered >= stats.binom.ppf(0.001, repeats, 0.95)
 
 
 def test_unconverged_pairs_are_noted() -> None:

@@ -136,6 +136,15 @@ def needed_likelihood(loss: Loss) -> Likelihood:
     return found
 
 
+def has_class_weights(loss: Loss) -> bool:
+    """Whether it is a cross-entropy of torch's in which classes count differently."""
+    return (
+        isinstance(loss, OwnLoss)
+        and loss.kind == "categorical"
+        and keyword_of(loss.function, "weight", None) is not None
+    )
+
+
 def described(loss: Loss) -> str:
     """A loss in a few words."""
     function = getattr(loss, "function", getattr(loss, "loss", loss))

@@ -67,6 +67,8 @@ class Objective:
         names: the trainable parameters.
         origin: the solution's own point.
         buffers: everything else the module needs, in the dtype of the objective.
+        bends_as_written: whether second derivatives through functions with a backward pass of their own were compared
+            with the gradient's change; see `vallis.numerics.written_backward`.
 
     Raises:
         UnknownPart: the task has no such split.
@@ -92,6 +94,7 @@ class Objective:
             self.buffers = {name: self._own(value).detach() for name, value in solution.buffers.items()}
         self.num_parameters = sum(value.numel() for value in self.origin)
         self._counted: float | None = None
+        self.bends_as_written = False
 
     def over(self, data: Data) -> Objective:
         """The same network and loss over other data."""
@@ -99,13 +102,26 @@ class Objective:
         other.data, other._counted = data, None
         return other
 
+    def converted(self, dtype: torch.dtype) -> Objective:
+        """The same surface, computed in another floating type."""
+        other = copy.copy(self)
+        other.dtype, other._recast = dtype, True
+        with differentiating():
+            other.origin = tuple(other._own(value).detach() for value in self.origin)
+            other.buffers = {name: other._own(value).detach() for name, value in self.buffers.items()}
+        return other
+
     def batches(self) -> Iterator[Batch]:
         """One pass over the split, on the device and in the dtype of the objective."""
-        dtype = self.dtype if self._recast else None
         for batch in self.data:
-            with differentiating():  # a copy made in inference mode could not be differentiated
-                x, y = tree.to(batch.x, self.device, dtype), tree.to(batch.y, self.device, dtype)
-            yield Batch(x=x, y=y, index=batch.index)
+            yield self.own(batch)
+
+    def own(self, batch: Batch) -> Batch:
+        """A batch on the device and in the dtype of the objective."""
+        dtype = self.dtype if self._recast else None
+        with differentiating():  # a copy made in inference mode could not be differentiated
+            x, y = tree.to(batch.x, self.device, dtype), tree.to(batch.y, self.device, dtype)
+        return Batch(x=x, y=y, index=batch.index)
 
     def terms(self) -> Iterator[Term]:
         """One pass over the split, a term a batch; a batch that counts nothing is left out."""

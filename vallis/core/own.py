@@ -130,12 +130,17 @@ def owned(module: nn.Module) -> nn.Module:
             if not held.is_leaf:
                 memo[id(held)] = held.detach().clone()
     try:
-        return copy.deepcopy(module, memo).eval()
+        copied = copy.deepcopy(module, memo).eval()
     except Exception as error:
         raise ModelError(
             f"a module that can be copied was required, copying {type(module).__name__} raised "
             f"{type(error).__name__}: {error}; remove what it holds beside tensors and modules"
         ) from error
+    for part in copied.modules():
+        if isinstance(part, (nn.Embedding, nn.EmbeddingBag)):
+            # How a gradient is stored is no matter of the function, and one scaled by frequencies is not its gradient.
+            part.sparse = part.scale_grad_by_freq = False
+    return copied
 
 
 def coordinates(module: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -24,7 +24,7 @@ from vallis.core.types import Batch, Data, Solution
 
 _PROBED_BATCHES = 4
 _NUDGE = 0.01  # relative to a weight, or to one where that is larger
-_MANY = 0.25  # of the outputs
+_LESS = 16  # times smaller is a second nudge: slopes follow it, jumps do not
 _RUNS_AGAIN = "vallis: what is saved for the way back may not be computed anew"
 # Which axes of inputs and targets may hold the examples: the first, or the second where time comes first.
 _EXAMPLE_AXES = ((0, 0), (1, 0), (1, 1))
@@ -38,15 +38,15 @@ def proved(solution: Solution, original: nn.Module) -> Solution:
         original: the module that was copied.
 
     Raises:
-        ModelError: the network cannot be called, changes its buffers, answers differently when asked twice, its
-            weights act on the loss in another way, too, or one acts on the outputs without a gradient.
+        ModelError: the network cannot be called, changes its buffers or weights, answers differently when asked twice,
+            its weights act on the loss in another way, too, or one acts on the outputs without a gradient.
         LossError: the loss is no mean over what it counts, is not finite, or raises when differentiated.
         DataError: targets are out of range, or none counts.
     """
     task, net = solution.task, solution.net
     train = Objective(solution)
     first = next(train.batches())
-    buffers = tree.fingerprint(train.buffers)
+    buffers, weights = tree.fingerprint(train.buffers), [value.clone() for value in train.origin]
     outputs = _answer(train, first, "train")
     _must_repeat(train, first, outputs, buffers)
     loss = _with_kind(task.loss, outputs, first.y)
@@ -60,6 +60,7 @@ def proved(solution: Solution, original: nn.Module) -> Solution:
             _must_be_mean(objective, loss, batch, split)
         if split == "train" and not _depends_on_weights(objective, loss, counted, original):
             net = replace(net, traits=net.traits - {"differentiable", "smooth"})
+    _must_stand_still(train, weights)
     return replace(solution, net=net, tasks=(replace(task, loss=loss),))
 
 
@@ -100,6 +101,17 @@ def _must_repeat(objective: Objective, batch: Batch, outputs: Any, buffers: str)
         raise ModelError(
             "the same answer to the same batch was required, two calls in eval mode differ: "
             "switch off whatever is random in the forward pass"
+        )
+
+
+def _must_stand_still(objective: Objective, weights: Sequence[torch.Tensor]) -> None:
+    """Refuses a network whose calls move its weights: every later number would be of others than it was given."""
+    pairs = zip(objective.names, objective.origin, weights, strict=True)
+    moved = next((name for name, now, before in pairs if not _close(now, before)), None)
+    if moved is not None:
+        raise ModelError(
+            f"a model that leaves its weights alone was required, calls change {moved}: where it is an Embedding with "
+            "max_norm, call the model once on all data under torch.no_grad() before, or set max_norm to None"
         )
 
 
@@ -283,9 +295,11 @@ def _must_not_be_cut(
     would be zero. A weight that is never used, or only chooses (as by an argmax), has none in truth.
     """
     cut = [place for place, slope in enumerate(slopes) if slope is None]
-    if not cut or not _moves(objective, batch, cut):
+    if not cut or not bool(_changes(objective, batch, cut).any()):
         return
-    place = next((place for place in cut if _moves(objective, batch, [place])), cut[0])
+    place = next((place for place in cut if _follow(objective, batch, place)), None)
+    if place is None:
+        return
     raise ModelError(
         f"a gradient by every weight that the outputs depend on was required, {objective.names[place]} of "
         f"{type(original).__name__} has none: something cuts it off, such as .detach(), or checkpoint(..., "
@@ -293,18 +307,30 @@ def _must_not_be_cut(
     )
 
 
-def _moves(objective: Objective, batch: Batch, places: list[int]) -> bool:
-    """Whether small changes of these weights move many of the outputs; a choice that flips moves a few."""
+def _follow(objective: Objective, batch: Batch, place: int) -> bool:
+    """Whether outputs follow a small change of this weight: most of those that move do so in proportion.
+
+    A choice that flips jumps instead: by as much for a change that is smaller, or not at all.
+    """
+    whole, small = (_changes(objective, batch, [place], times) for times in (1.0, 1 / _LESS))
+    moved = whole > 0
+    in_proportion = (small > whole / (4 * _LESS)) & (small < 4 * whole / _LESS)
+    return bool(moved.any()) and float(in_proportion[moved].double().mean()) > 0.5
+
+
+def _changes(objective: Objective, batch: Batch, places: list[int], times: float = 1.0) -> torch.Tensor:
+    """By how much each of the outputs moves when these weights are nudged; 0 where it may be rounding."""
     moved = list(objective.origin)
     for place in places:
         value = moved[place]
         signs = 1 - 2 * (torch.arange(value.numel(), device=value.device) % 2).reshape(value.shape)
-        moved[place] = value + _NUDGE * (1 + value.abs()) * signs
+        moved[place] = value + times * _NUDGE * (1 + value.abs()) * signs
     with torch.no_grad():
         pair = [tree.tensors(objective.outputs_at(point, batch)) for point in (objective.origin, moved)]
-    changes = []
+    changes = [torch.zeros(0, dtype=torch.float64, device=objective.device)]
     for one, two in zip(*pair, strict=True):
         if one.is_floating_point() and one.shape == two.shape and one.numel():
-            one, two = one.double(), two.double()
-            changes.append(((one - two).abs() > 1e-5 * one.abs().max()).flatten())
-    return bool(changes) and float(torch.cat(changes).double().mean()) > _MANY
+            one, rounding = one.double().nan_to_num(0, 0), 4 * _LESS * torch.finfo(one.dtype).eps
+            change = (two.double().nan_to_num(0, 0) - one).abs()
+            changes.append(torch.where(change > times * rounding * one.abs().max(), change, 0.0).flatten())
+    return torch.cat(changes)

@@ -24,6 +24,7 @@ from vallis.numerics.cut import Forward, Linear, variables
 from vallis.numerics.derivatives import Tensors, pull
 from vallis.numerics.graphs import Graph, Graphs
 from vallis.numerics.operators import Operator
+from vallis.numerics.written_backward import must_bend_as_written
 
 
 class OnGraphs(Operator, Generic[Graph]):
@@ -73,7 +74,8 @@ class Curvature(OnGraphs[Graph]):
         budget: see `vallis.numerics.graphs.Graphs`.
 
     Raises:
-        UnknownPart: no parameter and no layer has one of these names, or what it has is tied and lives elsewhere.
+        UnknownPart: no parameter and no layer has one of these names, or some of what it has is tied and lives under a
+            name that is not among them.
         SettingsError: they are no strings.
     """
 
@@ -175,27 +177,45 @@ def select(objective: Objective, only: Sequence[str]) -> tuple[bool, ...]:
     """Which of the parameters belong to these layers or parameters; all of them if none is named.
 
     Raises:
-        UnknownPart: a name is neither a parameter nor a layer, or its parameters are tied to others and live there.
+        UnknownPart: a name is neither a parameter nor a layer, or one of its parameters is tied and lives under another
+            name that is not among them.
         SettingsError: they are no strings.
     """
     only, names = named(only), objective.names
     for wanted in only:
         if any(_belongs(name, wanted) for name in names):
             continue
-        tied = _tied(objective, wanted)
+        tied = next(iter(_tied(objective, wanted).items()), None)
         if tied is not None:
             raise UnknownPart(f"no parameters of its own has {wanted!r}; {tied[0]} is tied and lives as {tied[1]!r}")
         layers = {name.rpartition(".")[0] for name in names} - {""}
         raise unknown("layer or parameter", wanted, [*names, *layers])
-    return tuple(not only or any(_belongs(name, wanted) for wanted in only) for name in names)
+    chosen = tuple(not only or any(_belongs(name, wanted) for wanted in only) for name in names)
+    for wanted in only:
+        _must_be_whole(objective, wanted, {name for name, moves in zip(names, chosen, strict=True) if moves})
+    return chosen
 
 
-def _tied(objective: Objective, wanted: str) -> tuple[str, str] | None:
-    """A parameter of that name or layer and the name under which it is known."""
+def _must_be_whole(objective: Objective, wanted: str, chosen: set[str]) -> None:
+    """A layer of which one parameter lives elsewhere is no block: what is left of it alone is not what was meant."""
+    for name, home in _tied(objective, wanted).items():
+        if home not in chosen:
+            own = next(each for each in objective.names if _belongs(each, wanted))
+            raise UnknownPart(
+                f"not all parameters of {wanted!r} are its own; {name} is tied and lives as {home!r}: "
+                f"name {home!r} too, which moves both, or only what is its own, such as {own!r}"
+            )
+
+
+def _tied(objective: Objective, wanted: str) -> dict[str, str]:
+    """The other names of parameters under that name or layer, and those under which they are known."""
     held = list(objective.module.named_parameters(remove_duplicate=False))
     known = {id(value): name for name, value in reversed(held) if name in objective.names}
-    own = ((name, value) for name, value in held if _belongs(name, wanted))
-    return next(((name, known[id(value)]) for name, value in own if id(value) in known), None)
+    return {
+        name: known[id(value)]
+        for name, value in held
+        if _belongs(name, wanted) and id(value) in known and known[id(value)] != name
+    }
 
 
 def positions(objective: Objective, only: Sequence[str]) -> torch.Tensor:
@@ -214,6 +234,7 @@ def hessian_graph(term: Term, chosen: tuple[bool, ...]) -> HessianGraph:
     with differentiating(), OwnConvolutions():
         point, leaves = variables(term, chosen)
         loss = term.loss(point)
+        must_bend_as_written(term, chosen, loss)
         return HessianGraph(leaves, pull((loss,), leaves, (torch.ones_like(loss),), differentiable=True))
 
 

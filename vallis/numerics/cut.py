@@ -15,6 +15,7 @@ from vallis.core.functional import differentiating
 from vallis.core.objective import Term
 from vallis.numerics.convolutions import OwnConvolutions
 from vallis.numerics.derivatives import Tensors, pull
+from vallis.numerics.written_backward import must_be_transposed
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +80,16 @@ class Linear:
 
     @staticmethod
     def of(leaves: Tensors, outputs: Tensors) -> Linear:
-        """The derivative of these outputs by the leaves."""
+        """The derivative of these outputs by the leaves.
+
+        Raises:
+            ModelError: a function with a backward pass of its own hides a part of it.
+        """
         with differentiating():
             duals = tuple(torch.zeros_like(output, requires_grad=True) for output in outputs)
-            return Linear(leaves, outputs, duals, pull(outputs, leaves, duals, differentiable=True))
+            found = Linear(leaves, outputs, duals, pull(outputs, leaves, duals, differentiable=True))
+        must_be_transposed(outputs, found.forward, found.back, leaves)
+        return found
 
     def forward(self, parts: Tensors) -> Tensors:
         """``J v``: u -> J'u is linear, so its own transpose is J."""

@@ -33,7 +33,7 @@ class LogDeterminant:
 
     Attributes:
         value: the middle of the means of the bounds.
-        stderr: its standard error over the choice of probes; 0.0 when exact, None with a single probe.
+        stderr: its standard error over the choice of probes, see `_stderr`; 0.0 when exact, None with a single probe.
         low: ``(K,)`` a lower bound for each probe; empty when exact.
         high: ``(K,)`` an upper one.
         is_bracketed: whether they are bounds; else `low` is as `high`, and what the steps leave open is not known.
@@ -65,7 +65,7 @@ class LogDeterminant:
         """
         if self.exact:
             return self.value, self.value
-        low, high = band(self.low, self.high, level)
+        low, high = band(self.low, self.high, level, 0.0 if self.stderr is None else self.stderr)
         return float(low), float(high)
 
 
@@ -82,8 +82,8 @@ def log_determinant(
 ) -> LogDeterminant:
     """``log det(A + shift) = sum log(eigenvalue + shift)``, natural, for a shift that makes all of them positive.
 
-    With few probes the intervals are somewhat short: on network-like spectra those for 95 % cover 92 to 94 % at 4
-    probes (1000 seeds) and 93 % at 16 (300 seeds).
+    Intervals for 95 % cover the truth about as often as they say, or more often: of four network-like spectra 97 to 100 %
+    at 4 probes (1000 seeds each) and 94 to 99 % at 16 (300 seeds), 100 % at 2.
 
     Args:
         operator: A; it must be symmetric.
@@ -139,7 +139,7 @@ def log_determinant(
     middle = (low + high) / 2
     return LogDeterminant(
         value=float(middle.mean()) if runs else certain,
-        stderr=_stderr(middle),
+        stderr=_stderr(middle, nodes, shift, rest),
         low=low,
         high=high,
         is_bracketed=bracketed,
@@ -150,10 +150,20 @@ def log_determinant(
     )
 
 
-def _stderr(middle: Floats) -> float | None:
+def _stderr(middle: Floats, nodes: list[Quadrature], shift: float, dimension: int) -> float | None:
+    """The larger of what the scatter of K probes says, and of what the spectrum that they see says.
+
+    For f of A, and q uniform on the sphere of n dimensions, ``Var(n q' f q) = 2 n / (n + 2) (|f|² - (tr f)² / n)``, and
+    the same quadrature gives ``q' f² q``. A few numbers tell their own scatter badly, above all where one eigenvalue
+    lies far from all others.
+    """
     if not len(middle):
         return 0.0
-    return float(standard_error(middle)) if len(middle) > 1 else None
+    if len(middle) == 1:
+        return None
+    first, second = np.mean([[_mean_log(seen, shift), _mean_log(seen, shift, 2)] for seen in nodes], axis=0)
+    variance = 2 * dimension**2 / (dimension + 2) * max(0.0, float(second - first**2))
+    return max(float(standard_error(middle)), float(np.sqrt(variance / len(middle))))
 
 
 def _troubles(bracketed: bool, rounding: float, smallest: float) -> tuple[Note, ...]:
@@ -174,8 +184,8 @@ def _troubles(bracketed: bool, rounding: float, smallest: float) -> tuple[Note, 
     return tuple(notes)
 
 
-def _mean_log(seen: Quadrature, shift: float) -> float:
-    return float(seen.weights @ np.log(seen.nodes + shift))
+def _mean_log(seen: Quadrature, shift: float, power: int = 1) -> float:
+    return float(seen.weights @ np.log(seen.nodes + shift) ** power)
 
 
 def _must_be_positive(smallest: float, shift: float, rounding: float = 0.0) -> None:

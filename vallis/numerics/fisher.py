@@ -27,7 +27,14 @@ import torch
 from vallis.core import tree
 from vallis.core.errors import LossError, SettingsError
 from vallis.core.functional import differentiating
-from vallis.core.likelihood import described, likelihood_of, mean_of_scores, needed_likelihood, uniforms
+from vallis.core.likelihood import (
+    described,
+    has_class_weights,
+    likelihood_of,
+    mean_of_scores,
+    needed_likelihood,
+    uniforms,
+)
 from vallis.core.objective import Objective, Term
 from vallis.core.own_loss import OwnLoss
 from vallis.core.rng import Rng
@@ -118,7 +125,7 @@ class EmpiricalFisher(_Fisher):
             a regression's targets. "example" adds up the losses of an example's targets first, a sequence's for
             instance; it is divided by the number of counted targets all the same, so that where targets are
             independent given the inputs, as the loss takes them to be, both estimate the same matrix. An example is
-            an index of the first axis of what the network returns.
+            an index of the first axis of what the network returns. With class weights an example must be one target.
         only: see `Curvature`.
         budget: see `Curvature`.
 
@@ -171,9 +178,17 @@ def _drawn(likelihood: Any, scores: torch.Tensor, index: torch.Tensor, rng: Rng,
 
 
 def _empirical_graph(term: Term, chosen: tuple[bool, ...], per: Per) -> FisherGraph:
-    if per == "target" and likelihood_of(term.objective.loss) is not None:
-        return _graph_of_targets(term, chosen)
     loss = term.objective.loss
+    likelihood, is_weighted = likelihood_of(loss), has_class_weights(loss)
+    # Where an example is one target they are the same, and only targets know what to make of a class weight.
+    if likelihood is not None and (per == "target" or (is_weighted and term.batch.y.ndim == 1)):
+        return _graph_of_targets(term, chosen)
+    if is_weighted:
+        advice = "leave one of both" if likelihood is None else 'say per="target"'
+        raise LossError(
+            "a loss without class weights was required for gradients of examples with several targets, or with label "
+            f"smoothing, {described(loss)} came: {advice}"
+        )
     if per == "target" and not (isinstance(loss, OwnLoss) and loss.count is None):
         raise LossError(
             f"a loss whose single targets are known was required, {described(loss)} came: "

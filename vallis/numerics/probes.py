@@ -51,15 +51,17 @@ def standard_error(samples: NDArray[Any]) -> Floats:
     return np.asarray(samples.std(axis=0, ddof=1) / math.sqrt(num))
 
 
-def band(low: Floats, high: Floats, level: float) -> tuple[Floats, Floats]:
+def band(low: Floats, high: Floats, level: float, stderr: float = 0.0) -> tuple[Floats, Floats]:
     """``(...)`` the ends of the interval for a mean that each of K samples ``(K, ...)`` brackets, by Student's t.
 
-    With ``low == high`` it is the common interval of a mean. Infinite with a single sample.
+    With ``low == high`` it is the common interval of a mean. Infinite with a single sample. The standard error of
+    either end is taken to be no smaller than `stderr`.
     """
     if len(low) < 2:
         return np.full(low.shape[1:], -np.inf), np.full(low.shape[1:], np.inf)
     quantile = t_quantile(0.5 + level / 2, len(low) - 1)
-    return low.mean(0) - quantile * standard_error(low), high.mean(0) + quantile * standard_error(high)
+    below, above = (np.maximum(standard_error(each), stderr) for each in (low, high))
+    return low.mean(0) - quantile * below, high.mean(0) + quantile * above
 
 
 def same_up_to_rounding(dtype: torch.dtype) -> float:

@@ -16,6 +16,7 @@ from vallis.core.objective import Term
 from vallis.numerics.curvature import Curvature
 from vallis.numerics.cut import Forward
 from vallis.numerics.derivatives import Tensors, pull
+from vallis.numerics.written_backward import must_bend_as_written
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,5 +53,6 @@ def _residual_graph(term: Term, chosen: tuple[bool, ...]) -> ResidualGraph:
         )
     slopes = network.slopes(term)
     with differentiating():
+        must_bend_as_written(term, chosen, term.loss_of_outputs(network.returned))
         gradients = pull(network.live, network.leaves, slopes, differentiable=True)
     return ResidualGraph(network.leaves, gradients)

@@ -23,6 +23,7 @@ from vallis.core.rng import Rng
 from vallis.numerics.operators import Operator
 from vallis.numerics.probes import Floats, signs, sphere, standard_error, without
 from vallis.numerics.quadrature import Quadrature, Recurrence
+from vallis.numerics.sign_variance import SignVariance
 from vallis.numerics.spectra import must_be_finite
 
 # Steps of a Krylov space: so many before it is asked whether they pay, which is asked of the mean of the last few; and
@@ -50,9 +51,17 @@ class Sketched:
     stderr: float | None
 
     @staticmethod
-    def of(samples: Floats) -> Sketched:
-        """Of samples that are independent, given the sketch."""
-        return Sketched(samples=samples, stderr=float(standard_error(samples)) if len(samples) > 1 else None)
+    def of(samples: Floats, variance: float = 0.0) -> Sketched:
+        """Of samples that are independent, given the sketch.
+
+        Args:
+            samples: ``(K,)``.
+            variance: what is known of that of one of them, for the error bar where it is more than their scatter says.
+        """
+        if len(samples) < 2:
+            return Sketched(samples=samples, stderr=None)
+        known = (variance / len(samples)) ** 0.5
+        return Sketched(samples=samples, stderr=max(float(standard_error(samples)), known))
 
 
 def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
@@ -96,11 +105,15 @@ def hutchplusplus(operator: Operator, num_products: int, rng: Rng, known: torch.
     basis = torch.linalg.qr(sketch).Q
     certain = sum(_form(operator, column) for column in basis.unbind(1))
     num_probes = num_products - 2 * size
-    samples = np.empty(num_probes)
+    samples, variance = np.empty(num_probes), SignVariance()
     for probe in track(range(num_probes), "trace", num_probes):
-        z = without(signs(operator, rng.child("probe", probe)), known)
-        samples[probe] = certain + _form(operator, without(z, basis))
-    return Sketched.of(samples)
+        drawn = signs(operator, rng.child("probe", probe))
+        z = without(without(drawn, known), basis)
+        product = _product(operator, z)
+        samples[probe] = certain + float(z @ product)
+        must_be_finite(samples[probe])
+        variance.add(drawn, without(without(product, basis), known))
+    return Sketched.of(samples, variance.value())
 
 
 def xtrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:

@@ -1,0 +1,40 @@
+"""How far quadratic forms with random signs scatter, told from the products and not only from the forms.
+
+``Var(z' B z) = 2 (|B|² - sum B_ii²)`` for random signs z. The squared length of ``B z`` has the mean ``|B|²``, and
+``z_i (B z)_i`` the mean ``B_ii``, independently for two probes. So a few probes tell the variance much better than the
+scatter of as many forms does: where one direction holds nearly all of the trace forms are skewed, and a few of them are
+often all small and close together.
+
+Source: Avron and Toledo (2011), Randomized algorithms for estimating the trace of an implicit symmetric positive
+semi-definite matrix, lemma 9.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+class SignVariance:
+    """The variance of ``z' B z`` over random signs z, estimated without bias from K of them; B is symmetric."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._squares = 0.0
+        self._own = 0.0
+        self._diagonals: torch.Tensor | None = None
+
+    def add(self, z: torch.Tensor, product: torch.Tensor) -> None:
+        """Takes a probe ``(P,)`` of random signs and its product ``(P,)`` with B in."""
+        diagonal = z * product
+        self._count += 1
+        self._squares += float(product @ product)
+        self._own += float(diagonal @ diagonal)
+        self._diagonals = diagonal if self._diagonals is None else self._diagonals + diagonal
+
+    def value(self) -> float:
+        """The estimate; 0.0 with fewer than two probes, or where rounding and chance make it negative."""
+        if self._diagonals is None or self._count < 2:
+            return 0.0
+        pairs = self._count * (self._count - 1)
+        diagonal = (float(self._diagonals @ self._diagonals) - self._own) / pairs
+        return max(0.0, 2 * (self._squares / self._count - diagonal))
