@@ -35,7 +35,7 @@ def test_it_says_what_it_found_and_writes_the_page(vallis: Vallis) -> None:
     assert "takes the values of all 40 examples" in " ".join(printed.split())
     assert "  largest_error: " in printed and printed.endswith("page: out/memorizing_network/report.html\n")
     page = Path("out/memorizing_network/report.html").read_text()
-    assert "<title>memorizing_network(digits) – Vallis</title>" in page
+    assert "<title>memorizing_network – Vallis</title>" in page
     assert "What rounding leaves of a network that memorises" in page and "measurements came through" not in page
     held = json.loads(Path("out/memorizing_network/report.json").read_text())
     assert held["results"]["memorizing_network"]["values"]["largest_error"]["n"] == 40

@@ -212,3 +212,21 @@ def test_on_disk_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     state = np.random.get_state()[1].tolist()  # noqa: NPY002
     assert interpolate(Gaussian(gamma=1.0), random(9, 3), random(9, 1)).residual < 1e-9
     assert not list(tmp_path.iterdir()) and np.random.get_state()[1].tolist() == state  # noqa: NPY002
+
+
+@pytest.mark.parametrize("spare", [2**40, 1])
+def test_inputs_beyond_floating_numbers_are_refused(spare: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their squares are infinite, and the function would be no number anywhere."""
+    monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: spare)
+    for kernel in (Gaussian(gamma=1.0), Linear()):
+        with pytest.raises(UsageError, match=r"scale them|full rank"):
+            interpolate(kernel, random(9, 3).double() * 1e160, random(9, 1))
+
+
+def test_it_is_asked_at_inputs_of_the_size_it_was_fitted_to() -> None:
+    found = interpolate(Gaussian(gamma=1.0), random(5, 4), random(5, 2))
+    assert found(torch.zeros(0, 4)).shape == (0, 2)
+    assert found(random(3, 4).reshape(3, 2, 2)).shape == (3, 2)
+    for x in (torch.zeros(2), torch.zeros(4), torch.zeros(3, 2), torch.zeros(3, 1)):
+        with pytest.raises(DataError, match=r"inputs \(N, ...\) of 4 numbers each were required"):
+            found(x)

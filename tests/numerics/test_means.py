@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vallis.numerics.means import ratio
+from vallis.core.types import Estimate
+from vallis.numerics.means import minus, ratio
 
 
 def test_with_equal_weights_it_is_the_common_mean() -> None:
@@ -46,3 +47,10 @@ def test_few_examples() -> None:
     assert ratio([3.0], [2.0]) == (1.5, None, 1)
     value, stderr, n = ratio([0.0], [0.0])
     assert (math.isnan(value), stderr, n) == (True, None, 0)
+
+
+def test_a_difference_adds_errors_in_squares() -> None:
+    one, other = (Estimate(value=v, stderr=e, n=n, unit="nats", method="m") for v, e, n in ((3, 0.3, 10), (1, 0.4, 7)))
+    found = minus(one, other, "one minus other")
+    assert (found.value, found.stderr, found.n, found.unit) == (2, pytest.approx(0.5), 7, "nats")
+    assert minus(one, Estimate(value=1, stderr=None, n=2, unit="nats", method="m"), "d").stderr is None

@@ -186,3 +186,12 @@ def test_a_matrix_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("vallis.numerics.memorizing_network.spare_bytes", lambda _: 16 * 5**2 - 1)
     with pytest.raises(DataError, match="two matrices of 5 x 5"):
         memorize(uniform(5, 3), labels(5), rng=Rng(0))
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e17, 1e150, 1e300])
+def test_points_of_any_size_are_memorized(scale: float) -> None:
+    """At 1e17 the 1 of ``b_1 = z_1 - 1`` is below the last digit of z_1."""
+    x = torch.rand(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * scale
+    y = torch.arange(40.0, dtype=torch.float64) % 7
+    found = memorize(x, y, rng=Rng(0))
+    assert found.residual < 1e-6 and largest_error(found.module(), x, y) < 1e-6

@@ -60,3 +60,9 @@ def test_nothing_drawn_is_refused() -> None:
     with pytest.raises(ValueError, match="both sides"):
         chance_of_order(np.zeros(0), np.zeros(3))
     assert chance_of_order(np.ones(1), np.zeros(3)) == (1.0, None)
+
+
+def test_a_share_as_a_number_of_a_result() -> None:
+    found = share(3, 10)
+    made = found.estimate("share of ten")
+    assert (made.value, made.stderr, made.n, made.unit, made.method) == (0.3, found.stderr, 10, "1", "share of ten")

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from vallis.core.errors import SettingsError
-from vallis.problems._checks import check_choice, check_number, check_share
+from vallis.problems._checks import check_choice, check_number, check_part, check_share
+from vallis.problems.corrupted import Corrupted
+from vallis.problems.digits import Digits
+from vallis.problems.noisy_labels import NoisyLabels
+from vallis.problems.subset import Subset
+from vallis.training.early_stopping import EarlyStopping
+from vallis.training.loss_correction import LossCorrection
 
 
 @pytest.mark.parametrize("value", [1, 7, None])
@@ -41,3 +47,28 @@ def test_choices() -> None:
     check_choice("x", "a", words)
     with pytest.raises(SettingsError, match="x must be one of a, b, 'c' came"):
         check_choice("x", "c", words)
+
+
+@pytest.mark.parametrize("value", ["all", None, [1]])
+def test_what_is_no_number_is_said(value: Any) -> None:
+    with pytest.raises(SettingsError, match=r"x must be in \[0, 1\], .* came"):
+        check_share("x", value, zero=True, one=True)
+    if value is not None:
+        with pytest.raises(SettingsError, match=r"x must be a number of at least 1, .* came"):
+            check_number("x", value)
+
+
+@pytest.mark.parametrize("value", ["digits", None, Digits])
+def test_what_is_no_part_is_said(value: Any) -> None:
+    check_part("x", Digits(), "build")
+    with pytest.raises(SettingsError, match=r"x must be a part, .* came: give one with its settings"):
+        check_part("x", value, "build")
+    for made in (
+        lambda: Corrupted(base=value),
+        lambda: NoisyLabels(base=value),
+        lambda: Subset(base=value),
+        lambda: EarlyStopping(base=value),
+        lambda: LossCorrection(base=value),
+    ):
+        with pytest.raises(SettingsError, match=r"base must be a part"):
+            made()

@@ -43,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
     """
     part = options.assemble("theory", args.theory, args.tree.at(args.theory))
     from vallis import __version__
-    from vallis.commands import pages
     from vallis.commands.measure import plain, show
     from vallis.core.files import ensure_folder
     from vallis.core.types import Failed
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plain(outcome), indent=2))
     else:
         show(part, outcome)
-        facts = {"model": pages.title(part), "problem": "", "seed": args.seed}
+        facts = {"model": args.theory, "problem": "", "seed": args.seed}
         page = write_examination(out, facts, [(part, outcome)], vallis_version=__version__)
         print(f"\npage: {page}")
     return 1 if isinstance(outcome, Failed) else 0

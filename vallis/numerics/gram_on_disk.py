@@ -70,7 +70,7 @@ class GramOnDisk:
     def forward(self, y: torch.Tensor) -> torch.Tensor:
         """``L^-1 y`` of ``(N, C)``."""
         found = y.clone()
-        for first in self._starts:
+        for first in track(self._starts, "solving with the Gram matrix", len(self._starts)):
             last = self._last(first)
             top = self._get(first, first, last)
             found[first:last] = torch.linalg.solve_triangular(top, found[first:last], upper=False)
@@ -81,7 +81,7 @@ class GramOnDisk:
     def backward(self, y: torch.Tensor) -> torch.Tensor:
         """``L'^-1 y`` of ``(N, C)``."""
         found = y.clone()
-        for first in reversed(self._starts):
+        for first in track(reversed(self._starts), "solving with the Gram matrix", len(self._starts)):
             last = self._last(first)
             for start, rows in self._below(first):
                 found[first:last] -= rows.mT @ found[start : start + len(rows)]

@@ -8,6 +8,7 @@ Source: Zhang et al. (2017), section 5.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +60,18 @@ class Interpolant:
         return float(self.norms.norm())
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """``(N, C)`` the values at ``(N, ...)``, a block of rows at a time."""
-        rows = x.reshape(len(x), -1).split(ROWS)
+        """``(N, C)`` the values at ``(N, ...)``, a block of rows at a time.
+
+        Raises:
+            DataError: the inputs have another size than those it was fitted to.
+        """
+        size = self.centres.shape[1]
+        if x.ndim < 2 or x[:1].numel() != min(1, len(x)) * size:
+            raise DataError(
+                f"inputs (N, ...) of {size} numbers each were required, {tuple(x.shape)} came: give them as they were "
+                "fitted"
+            )
+        rows = x.reshape(-1, size).split(ROWS)
         return torch.cat([self.kernel.block(some.double(), self.centres) @ self.coefficients for some in rows])
 
 
@@ -77,7 +88,8 @@ def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor) -> Interpolant
         y: ``(N, C)`` targets.
 
     Raises:
-        DataError: the shapes do not fit, numbers are not finite, or copies have different targets.
+        DataError: the shapes do not fit, numbers or values of the kernel are not finite, or copies have different
+            targets.
         OutputError: neither the memory nor the disk has room for the Gram matrix.
         UsageError: K has no Cholesky factor even with the largest of `JITTERS` on its diagonal.
     """
@@ -90,6 +102,7 @@ def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor) -> Interpolant
     halfway, _ = lapack.dtrtrs(gram, targets.numpy(), lower=1)
     alpha, _ = lapack.dtrtrs(gram, halfway, lower=1, trans=1)
     residual = _times(gram, diagonal, alpha) - targets.numpy()
+    _must_be_finite(float(np.abs(residual).max()))
     reciprocal = _reciprocal_condition(gram, diagonal + jitter)
     return Interpolant(
         kernel=kernel,
@@ -175,12 +188,14 @@ def _interpolate_on_disk(kernel: Kernel, points: torch.Tensor, targets: torch.Te
         alpha = gram.backward(halfway)
         product, norm = gram.times(alpha)
         reciprocal = gram.reciprocal_condition(norm + jitter)
+    residual = float((product - targets).abs().max())
+    _must_be_finite(residual)
     return Interpolant(
         kernel=kernel,
         centres=points,
         coefficients=alpha,
         norms=halfway.norm(dim=0),
-        residual=float((product - targets).abs().max()),
+        residual=residual,
         jitter=jitter,
         condition=condition_number(reciprocal),
         num_copies=num_copies,
@@ -215,6 +230,11 @@ def _factorise(gram: Matrix, diagonal: Matrix) -> float:
             block = np.triu(gram[first:last, first:last], 1)
             gram[first:last, first:last] = block + block.T
     raise _no_factor()
+
+
+def _must_be_finite(residual: float) -> None:
+    if not math.isfinite(residual):
+        raise DataError("finite values of the kernel were required, the inputs are too large for them: scale them")
 
 
 def _no_factor() -> UsageError:

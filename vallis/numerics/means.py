@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vallis.core.types import Estimate
+
 Floats = NDArray[np.float64]
 
 
@@ -35,3 +37,9 @@ def ratio(
     if n == 1:
         return value, None, 1
     return value, float(math.sqrt(n / (n - 1) * float(np.sum((a - value * b) ** 2))) / b.sum()), n
+
+
+def minus(one: Estimate, other: Estimate, method: str) -> Estimate:
+    """One number minus another that rests on other draws: errors add in squares, and the smaller n counts."""
+    stderr = None if one.stderr is None or other.stderr is None else math.hypot(one.stderr, other.stderr)
+    return Estimate(value=one.value - other.value, stderr=stderr, n=min(one.n, other.n), unit=one.unit, method=method)

@@ -252,8 +252,10 @@ def _widest(points: torch.Tensor, num_directions: int, rng: Rng) -> torch.Tensor
 
 
 def _thresholds(z: torch.Tensor) -> torch.Tensor:
-    """``b_1 = z_1 - 1`` and then the middles, for ascending z."""
-    return torch.cat([z[:1] - 1, (z[1:] + z[:-1]) / 2])
+    """``b_1 = z_1 - 1`` and then the middles, for ascending z; b_1 is further off where rounding would eat the 1."""
+    least = float(z[0].abs()) * 2**-26
+    step = 1.0 if least <= 1 else max(least, float(z[-1] - z[0]) / len(z))
+    return torch.cat([z[:1] - step, (z[1:] + z[:-1]) / 2])
 
 
 def _hinges(z: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:

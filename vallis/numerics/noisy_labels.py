@@ -46,7 +46,7 @@ class Fates:
         }
         found = {name: getattr(self, name) for name in words}
         return {
-            f"{name}_fraction": Estimate(value=one.value, stderr=one.stderr, n=one.n, method=WILSON.format(words[name]))
+            f"{name}_fraction": one.estimate(WILSON.format(words[name]))
             for name, one in found.items()
             if one is not None
         }

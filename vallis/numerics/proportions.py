@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from vallis.core.types import Estimate
+
 LEVEL = 0.95
 
 
@@ -28,6 +30,10 @@ class Proportion:
     low: float
     high: float
     n: int
+
+    def estimate(self, method: str) -> Estimate:
+        """The share as a number of a result."""
+        return Estimate(value=self.value, stderr=self.stderr, n=self.n, method=method)
 
 
 def share(count: int, n: int) -> Proportion:

@@ -19,7 +19,7 @@ from vallis.core.errors import DataError, SettingsError
 from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Task
-from vallis.problems._checks import check_choice, check_share
+from vallis.problems._checks import check_choice, check_part, check_share
 from vallis.problems._choose import whole
 from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
 
@@ -53,6 +53,7 @@ class Corrupted:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        check_part("corrupted.base", self.base, "build")
         check_share("corrupted.labels", self.labels, zero=True, one=True)
         check_choice("corrupted.pixels", self.pixels, Pixels)
         inner: object = self.base

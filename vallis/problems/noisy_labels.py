@@ -18,7 +18,7 @@ from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Task
 from vallis.numerics.transition_matrix import asymmetric, binary, draw_noisy, next_in_group, symmetric
-from vallis.problems._checks import check_choice, check_share
+from vallis.problems._checks import check_choice, check_part, check_share
 from vallis.problems._choose import whole
 from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
 
@@ -52,6 +52,7 @@ class NoisyLabels:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        check_part("noisy_labels.base", self.base, "build")
         check_choice("noisy_labels.noise", self.noise, Noise)
         for name in ("rate", "other_rate"):
             check_share(f"noisy_labels.{name}", getattr(self, name), zero=True, one=True)

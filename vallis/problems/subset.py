@@ -12,7 +12,7 @@ from vallis.core.errors import DataError, SettingsError
 from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Data, Task
-from vallis.problems._checks import check_number
+from vallis.problems._checks import check_number, check_part
 from vallis.problems._choose import choose, whole
 
 
@@ -37,6 +37,7 @@ class Subset:
     version: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        check_part("subset.base", self.base, "build")
         check_number("subset.num_train", self.num_train)
         check_number("subset.num_test", self.num_test)
         if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):

@@ -20,7 +20,7 @@ from vallis.core.protocols import Training
 from vallis.core.rng import Rng
 from vallis.core.types import Data, Net, Packed, Solution, StepInfo, Task
 from vallis.numerics.surface import in_eval_mode
-from vallis.problems._checks import check_number, check_share
+from vallis.problems._checks import check_number, check_part, check_share
 from vallis.training._nested import only_task, pack_within, packed_within
 
 _HELD = "validation"
@@ -70,6 +70,7 @@ class EarlyStopping:
     patience: int | None = None
 
     def __post_init__(self) -> None:
+        check_part("early_stopping.base", self.base, "init")
         check_share("early_stopping.validation_fraction", self.validation_fraction, zero=False, one=False)
         check_number("early_stopping.check_every", self.check_every)
         check_number("early_stopping.patience", self.patience)

@@ -23,7 +23,7 @@ from vallis.core.protocols import Training
 from vallis.core.rng import Rng
 from vallis.core.types import Net, Packed, Solution, StepInfo, Task
 from vallis.numerics.transition_matrix import estimate_transition, mixed_with_identity, predicted_probabilities
-from vallis.problems._checks import check_choice, check_share
+from vallis.problems._checks import check_choice, check_part, check_share
 from vallis.training._nested import only_task, pack_within, packed_within
 
 Correction = Literal["forward", "backward"]
@@ -76,6 +76,7 @@ class LossCorrection:
     least_probability: float = 1e-7
 
     def __post_init__(self) -> None:
+        check_part("loss_correction.base", self.base, "init")
         check_choice("loss_correction.correction", self.correction, Correction)
         check_share("loss_correction.identity_share", self.identity_share, zero=True, one=True)
         if self.percentile is not None and not 0 < self.percentile < 100:

@@ -117,6 +117,6 @@ def test_all_margins_equal() -> None:
 
 
 def test_impossible_settings_are_refused() -> None:
-    with pytest.raises(SettingsError, match="num_bins=0"):
+    with pytest.raises(SettingsError, match="num_bins must be at least 1, 0 came"):
         Margins(num_bins=0)
     assert Margins.tiny().num_bins == 5

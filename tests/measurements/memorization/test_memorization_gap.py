@@ -175,5 +175,5 @@ def test_diverged() -> None:
 
 
 def test_settings_that_make_no_sense() -> None:
-    with pytest.raises(SettingsError, match="num_bins=0"):
+    with pytest.raises(SettingsError, match="num_bins must be at least 1, 0 came"):
         MemorizationGap(num_bins=0)

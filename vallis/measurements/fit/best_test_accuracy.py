@@ -38,6 +38,7 @@ from vallis.core.types import (
     Solution,
     Source,
 )
+from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, ratio
 from vallis.numerics.scores import judge
 from vallis.numerics.surface import surface
@@ -62,14 +63,7 @@ class BestTestAccuracy:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    sources: ClassVar[tuple[Source, ...]] = (
-        Source(
-            title="Understanding deep learning requires rethinking generalization",
-            authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
-            year=2017,
-            url="https://arxiv.org/abs/1611.03530",
-        ),
-    )
+    sources: ClassVar[tuple[Source, ...]] = (ZHANG,)
 
     test_split: str = "test"
 

@@ -25,7 +25,8 @@ from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Solution, Source
-from vallis.numerics.means import Floats, ratio
+from vallis.measurements._sources import ZHANG
+from vallis.numerics.means import Floats, minus, ratio
 from vallis.numerics.scores import Judged, judge
 from vallis.numerics.surface import loss_unit, surface
 
@@ -47,14 +48,7 @@ class GeneralizationGap:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "full": {}}
-    sources: ClassVar[tuple[Source, ...]] = (
-        Source(
-            title="Understanding deep learning requires rethinking generalization",
-            authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
-            year=2017,
-            url="https://arxiv.org/abs/1611.03530",
-        ),
-    )
+    sources: ClassVar[tuple[Source, ...]] = (ZHANG,)
 
     split: str = "train"
     test_split: str = "test"
@@ -204,15 +198,10 @@ class _Answers:
 
 
 def _gaps(train: dict[str, Estimate], test: dict[str, Estimate]) -> dict[str, Estimate | Array]:
-    gaps: dict[str, Estimate | Array] = {"loss_gap": _difference(test["loss"], train["loss"], "test minus train")}
+    gaps: dict[str, Estimate | Array] = {"loss_gap": minus(test["loss"], train["loss"], "test minus train")}
     if "accuracy" in train and "accuracy" in test:
-        gaps["accuracy_gap"] = _difference(train["accuracy"], test["accuracy"], "train minus test")
+        gaps["accuracy_gap"] = minus(train["accuracy"], test["accuracy"], "train minus test")
     return gaps
-
-
-def _difference(one: Estimate, other: Estimate, method: str) -> Estimate:
-    stderr = None if one.stderr is None or other.stderr is None else float(np.hypot(one.stderr, other.stderr))
-    return Estimate(value=one.value - other.value, stderr=stderr, n=min(one.n, other.n), unit=one.unit, method=method)
 
 
 def _plain(result: Result, key: str) -> str:

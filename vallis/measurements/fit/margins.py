@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from vallis.core.errors import SettingsError
 from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
@@ -39,6 +38,7 @@ from vallis.core.types import (
 from vallis.numerics.means import Floats, ratio
 from vallis.numerics.scores import judge
 from vallis.numerics.surface import surface
+from vallis.problems._checks import check_number
 
 _QUANTILES = np.array([0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0])
 
@@ -72,8 +72,7 @@ class Margins:
     num_bins: int = 50
 
     def __post_init__(self) -> None:
-        if self.num_bins < 1:
-            raise SettingsError(f"at least one bin was required, num_bins={self.num_bins} came: raise it")
+        check_number("margins.num_bins", self.num_bins)
 
     @classmethod
     def tiny(cls) -> Margins:

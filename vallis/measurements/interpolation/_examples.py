@@ -11,16 +11,9 @@ from vallis.core.data import subset
 from vallis.core.errors import DataError, SettingsError
 from vallis.core.losses import Loss
 from vallis.core.rng import Rng
-from vallis.core.types import Estimate, NotApplicable, Note, Solution, Source
+from vallis.core.types import Estimate, NotApplicable, Note, Solution
 from vallis.numerics.regression_targets import mean_error, regression_targets
 from vallis.problems._choose import whole
-
-ZHANG = Source(
-    title="Understanding deep learning requires rethinking generalization",
-    authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
-    year=2017,
-    url="https://arxiv.org/abs/1611.03530",
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

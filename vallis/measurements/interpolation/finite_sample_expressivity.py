@@ -20,7 +20,8 @@ import torch
 from vallis.core.errors import DataError
 from vallis.core.rng import Rng
 from vallis.core.types import Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Solution, Source
-from vallis.measurements.interpolation._examples import ZHANG, Examples, read
+from vallis.measurements._sources import ZHANG
+from vallis.measurements.interpolation._examples import Examples, read
 from vallis.numerics.duplicates import distinct
 from vallis.numerics.memorizing_network import Memorization, largest_error, memorize
 

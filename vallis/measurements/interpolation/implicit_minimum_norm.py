@@ -20,7 +20,8 @@ import torch
 from vallis.core.errors import DataError, SettingsError
 from vallis.core.rng import Rng
 from vallis.core.types import Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Solution, Source
-from vallis.measurements.interpolation._examples import ZHANG, read
+from vallis.measurements._sources import ZHANG
+from vallis.measurements.interpolation._examples import read
 from vallis.numerics.minimum_norm import Descent, LinearSystem, compare, linear_system
 from vallis.problems._checks import check_number
 

@@ -32,7 +32,8 @@ from vallis.core.types import (
     Solution,
     Source,
 )
-from vallis.measurements.interpolation._examples import ZHANG, Examples, read
+from vallis.measurements._sources import ZHANG
+from vallis.measurements.interpolation._examples import Examples, read
 from vallis.numerics.duplicates import distinct
 from vallis.numerics.image_features import gabor_bank, gabor_features, random_convolutions, random_patches
 from vallis.numerics.kernel_functions import Gaussian, Kernel, Linear, median_gamma

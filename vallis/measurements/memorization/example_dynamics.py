@@ -195,7 +195,7 @@ def _fractions(values: _Values) -> _Values:
     for name, mark in marks.items():
         found = share(int(mark.sum()), len(mark))
         method = "share of the examples; the error bar is half of Wilson's interval at 68 %"
-        made[name] = Estimate(value=found.value, stderr=found.stderr, n=found.n, method=method)
+        made[name] = found.estimate(method)
     method = "mean over the examples that were learned; the error bar is over their choice"
     learned = events[right > 0]
     if len(learned):

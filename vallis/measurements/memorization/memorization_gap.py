@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from vallis.core.errors import SettingsError
 from vallis.core.numbers import quantity
 from vallis.core.objective import Objective
 from vallis.core.progress import track
@@ -39,12 +38,14 @@ from vallis.core.types import (
     Solution,
     Source,
 )
-from vallis.numerics.means import Floats, ratio
+from vallis.measurements._sources import ZHANG
+from vallis.numerics.means import Floats, minus, ratio
 from vallis.numerics.noisy_labels import WILSON, Fates, fates, noisy_marks, true_targets
 from vallis.numerics.presentations import presentations
 from vallis.numerics.proportions import Proportion, difference, share
 from vallis.numerics.scores import ignored_target
 from vallis.numerics.surface import surface
+from vallis.problems._checks import check_number
 
 _Values = dict[str, Estimate | Array]
 
@@ -70,19 +71,13 @@ class MemorizationGap:
             year=2017,
             url="https://arxiv.org/abs/1706.05394",
         ),
-        Source(
-            title="Understanding deep learning requires rethinking generalization",
-            authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
-            year=2017,
-            url="https://arxiv.org/abs/1611.03530",
-        ),
+        ZHANG,
     )
 
     num_bins: int = 20
 
     def __post_init__(self) -> None:
-        if self.num_bins < 1:
-            raise SettingsError(f"at least one bin was required, num_bins={self.num_bins} came: raise it")
+        check_number("memorization_gap.num_bins", self.num_bins)
 
     @classmethod
     def tiny(cls) -> MemorizationGap:
@@ -118,8 +113,9 @@ class MemorizationGap:
             values |= _share("clean_accuracy", accuracy, WILSON.format("the clean examples, by the given label"))
             method = "clean accuracy minus the memorized share; Newcombe's interval at 95 %, the error bar is from both"
             values |= _share("accuracy_gap", difference(accuracy, found.memorized), method)
-            losses = [value for value in (values["noisy_loss"], values["clean_loss"]) if isinstance(value, Estimate)]
-            values["loss_gap"] = _difference(*losses)
+            wrong, right = values["noisy_loss"], values["clean_loss"]
+            assert isinstance(wrong, Estimate) and isinstance(right, Estimate)
+            values["loss_gap"] = minus(wrong, right, "noisy minus clean loss")
         return values
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
@@ -129,9 +125,8 @@ class MemorizationGap:
         found, (low, high) = result.estimate("memorized_fraction"), result.array("memorized_fraction_interval").data
         number, true = result.estimate("noisy_fraction"), result.estimate("recovered_fraction")
         said = f"A share of {quantity(number)} of the {number.n:,} training labels is not the true one. "
-        said += (
-            f"Of these {found.n:,} noisy labels {quantity(found)} are memorized (between {low:.3g} and {high:.3g}), "
-        )
+        of = f"the {found.n:,} noisy labels a share of" if found.n > 1 else "that one label a share of"
+        said += f"Of {of} {quantity(found)} is memorized (between {low:.3g} and {high:.3g}), "
         said += f"while {quantity(true)} of their inputs still get the true label"
         if "accuracy_gap" not in result.values:
             return f"{said}."
@@ -219,8 +214,7 @@ def _fates(sides: Mapping[str, _Side]) -> Fates:
 
 
 def _share(name: str, found: Proportion, method: str) -> _Values:
-    value = Estimate(value=found.value, stderr=found.stderr, n=found.n, method=method)
-    return {name: value, f"{name}_interval": _interval(found)}
+    return {name: found.estimate(method), f"{name}_interval": _interval(found)}
 
 
 def _interval(found: Proportion) -> Array:
@@ -230,12 +224,6 @@ def _interval(found: Proportion) -> Array:
 def _mean(values: Floats, unit: str, method: str) -> Estimate:
     value, stderr, n = ratio(values, np.ones_like(values))
     return Estimate(value=value, stderr=stderr, n=n, unit=unit, method=method)
-
-
-def _difference(wrong: Estimate, clean: Estimate) -> Estimate:
-    stderr = None if wrong.stderr is None or clean.stderr is None else float(np.hypot(wrong.stderr, clean.stderr))
-    n = min(wrong.n, clean.n)
-    return Estimate(value=wrong.value - clean.value, stderr=stderr, n=n, unit="nats", method="noisy minus clean loss")
 
 
 def _notes(sides: Mapping[str, _Side]) -> tuple[Note, ...]:

@@ -1,0 +1,12 @@
+"""Papers that several measurements rest on."""
+
+from __future__ import annotations
+
+from vallis.core.types import Source
+
+ZHANG = Source(
+    title="Understanding deep learning requires rethinking generalization",
+    authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
+    year=2017,
+    url="https://arxiv.org/abs/1611.03530",
+)
