@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import torch
 from torch import nn
@@ -37,8 +38,9 @@ def orders(setting: Setting, member: int) -> list[torch.Tensor]:
     return parts[:NUM_STEPS]
 
 
-def _vallis(setting: Setting, together: bool) -> Callable[[], Answer]:
+def _vallis(setting: Setting, together: bool, through_autograd: bool = False) -> Callable[[], Answer]:
     from vallis import Rng, Solution
+    from vallis.training import gradient_descent
     from vallis.training.gradient_descent import GradientDescent
 
     training = GradientDescent(
@@ -49,10 +51,12 @@ def _vallis(setting: Setting, together: bool) -> Callable[[], Answer]:
     tasks = starts[0].tasks  # one tensor of inputs for all, as the bare loop has it
 
     def run() -> Answer:
-        states = [
-            training.init(start.net, start.params, start.buffers, tasks, Rng(member))
-            for member, start in enumerate(starts)
-        ]
+        line = (lambda *_: None) if through_autograd else gradient_descent.Line.of
+        with mock.patch.object(gradient_descent.Line, "of", staticmethod(line)):
+            states = [
+                training.init(start.net, start.params, start.buffers, tasks, Rng(member))
+                for member, start in enumerate(starts)
+            ]
         if together:
             company = training.together([(training, state) for state in states])
             while company.step():
@@ -125,7 +129,7 @@ BENCHMARK = Benchmark(
     work=f"{NUM_STEPS} steps of 32 networks (P-MLP) or 8 (P-CNN), each with batches and initial weights of its own",
     limit=f"every parameter of every member within {LIMIT:g} of the same steps in float64, relative to its norm",
     target=0.12,
-    settings=(Setting("P-MLP", 16), Setting("P-MLP", 128), Setting("P-CNN", 16)),
+    settings=(*(Setting("P-MLP", size) for size in (1, 16, 32, 128)), Setting("P-CNN", 16)),
     contenders=(
         Contender(
             "Vallis, together",
@@ -140,6 +144,13 @@ BENCHMARK = Benchmark(
             "reference",
             "GradientDescent.step(state)",
             functools.partial(_vallis, together=False),
+        ),
+        Contender(
+            "Vallis, one by one through autograd",
+            "vallis",
+            "reference",
+            "the same for a network that is no straight line of layers",
+            functools.partial(_vallis, together=False, through_autograd=True),
         ),
         Contender(
             "torch", "torch", "peer", "a bare loop over slices of tensors", functools.partial(_torch, loader=False)

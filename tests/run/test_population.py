@@ -82,9 +82,9 @@ def test_some_were_trained_before(tmp_path: Path) -> None:
 
 
 def test_units_hold_companies_and_every_worker_has_some() -> None:
-    jobs = [job(seed) for seed in range(40)]
-    sizes = [len(unit.train) for unit in units(plan(jobs), plan(jobs)) if unit.train]
-    assert sizes == [16, 16, 8]
+    many, jobs = [job(seed) for seed in range(80)], [job(seed) for seed in range(40)]
+    sizes = [len(unit.train) for unit in units(plan(many), plan(many)) if unit.train]
+    assert sizes == [32, 32, 16]
     sizes = [len(unit.train) for unit in units(plan(jobs), plan(jobs), workers=5) if unit.train]
     assert sizes == [4] * 10
     mixed = [job(seed, model=Mlp(widths=(width,))) for seed in range(8) for width in (8, 9)]

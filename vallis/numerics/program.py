@@ -64,6 +64,10 @@ class Program:
     output: int
     signature: str
 
+    def has(self, kind: type[Kernel]) -> bool:
+        """Whether one of the kernels is of this kind."""
+        return any(isinstance(instruction.kernel, kind) for instruction in self.instructions)
+
     def forward(self, weights: Weights, x: torch.Tensor) -> tuple[torch.Tensor, Tape]:
         """The output, and what `backward` needs; it must be called without recording gradients."""
         memory, kept = {0: x}, []

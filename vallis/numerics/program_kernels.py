@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -219,7 +220,7 @@ class Activation:
     Attributes:
         value: from x.
         slope: from the slope of the output, x and the output.
-        exact: whether each value is rounded alike wherever it stands; torch takes the exponentials of the last few
+        exact: whether each value is rounded alike wherever it stands. Torch may take the exponentials of the last few
             values of a tensor by another routine than those before them.
     """
 
@@ -270,9 +271,10 @@ class HalvingMaxPool:
     ) -> tuple[torch.Tensor | None, ...]:
         x, right, lower_right, low = kept
         width = x.shape[3]
-        rows, columns = (torch.arange(0, 2 * size, 2, device=x.device) for size in slope.shape[2:])
-        corner = rows[:, None] * width + columns
-        places = corner + torch.where(low, width + lower_right.long(), right.long())
+        rows, columns = (torch.arange(0, 2 * size, 2, device=x.device, dtype=torch.int32) for size in slope.shape[2:])
+        # (Short integers as long as may be: the kernel wants long ones, and they take most of the time.)
+        places = low.to(torch.int32).mul_(width).add_((right ^ (low & (right ^ lower_right))).to(torch.int32))
+        places = places.add_(rows[:, None] * width + columns).long()
         two, none, one = [2, 2], [0, 0], [1, 1]
         return (aten.max_pool2d_with_indices_backward(slope, x, two, two, none, one, False, places),)
 
@@ -338,25 +340,30 @@ def _normalised(
 
 
 def activation(module: nn.Module) -> Activation | None:
-    """The kernels of an activation; None for a module that is none of those known."""
-    if type(module) is nn.ReLU:
-        return Activation(torch.relu, lambda g, x, out: aten.threshold_backward(g, out, 0), exact=True)
-    if type(module) is nn.Tanh:
-        return Activation(torch.tanh, lambda g, x, out: aten.tanh_backward(g, out))
-    if type(module) is nn.Sigmoid:
-        return Activation(torch.sigmoid, lambda g, x, out: aten.sigmoid_backward(g, out))
-    if type(module) is nn.SiLU:
-        return Activation(F.silu, lambda g, x, out: aten.silu_backward(g, x))
+    """The kernels of an activation, the same for every module like this; None for one that is none of those known."""
+    known = _ACTIVATIONS.get(type(module))
+    if known is not None:
+        return known
     if type(module) is nn.GELU:
-        how = module.approximate
-        return Activation(
-            lambda x: F.gelu(x, approximate=how), lambda g, x, out: aten.gelu_backward(g, x, approximate=how)
-        )
-    if type(module) is nn.LeakyReLU:
-        below = module.negative_slope
-        return Activation(
-            lambda x: F.leaky_relu(x, below),
-            lambda g, x, out: aten.leaky_relu_backward(g, x, below, False),
-            exact=True,
-        )
-    return None
+        return _gelu(module.approximate)
+    return _leaky_relu(module.negative_slope) if type(module) is nn.LeakyReLU else None
+
+
+_ACTIVATIONS: Mapping[type[nn.Module], Activation] = {
+    nn.ReLU: Activation(torch.relu, lambda g, x, out: aten.threshold_backward(g, out, 0), exact=True),
+    nn.Tanh: Activation(torch.tanh, lambda g, x, out: aten.tanh_backward(g, out)),
+    nn.Sigmoid: Activation(torch.sigmoid, lambda g, x, out: aten.sigmoid_backward(g, out)),
+    nn.SiLU: Activation(F.silu, lambda g, x, out: aten.silu_backward(g, x)),
+}
+
+
+@cache
+def _gelu(how: str) -> Activation:
+    return Activation(lambda x: F.gelu(x, approximate=how), lambda g, x, out: aten.gelu_backward(g, x, approximate=how))
+
+
+@cache
+def _leaky_relu(below: float) -> Activation:
+    return Activation(
+        lambda x: F.leaky_relu(x, below), lambda g, x, out: aten.leaky_relu_backward(g, x, below, False), exact=True
+    )

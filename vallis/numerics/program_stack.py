@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from vallis.numerics.batched_products import AFFINE, BIAS_SLOPES, INPUT_SLOPES, LINEAR, WEIGHT_SLOPES
+from vallis.numerics.batched_values import slopes_of, values_of
 from vallis.numerics.program import Program, filled
 from vallis.numerics.program_kernels import (
     Activation,
@@ -147,17 +148,25 @@ def _(kernel: Linear, members: Members, kept: Any, slope: Stacked, wanted: tuple
 @forward_of.register
 def _(kernel: Activation, members: Members, x: Stacked) -> tuple[Stacked, Any]:
     # Large tensors that lie apart are not worth the copy that would bring them together.
-    if not kernel.exact or x.is_apart:
+    if x.is_apart or not (kernel.exact or x.is_even):
         return _each(kernel, members, x)
-    out = kernel.value(x.rows)
-    return x.like(out), _Together(x.rows, out)
+    if kernel.exact:
+        out = x.like(kernel.value(x.rows))
+    else:
+        out = Stacked.empty(len(members), x.shape, x.rows)
+        members.run("", values_of(kernel), x.whole, out.whole)
+    return out, _Together(x, out)
 
 
 @backward_of.register
 def _(kernel: Activation, members: Members, kept: Any, slope: Stacked, wanted: tuple[bool, ...]) -> _Slopes:
     if not isinstance(kept, _Together):
         return _each_back(kernel, members, kept, slope, wanted)
-    return (slope.like(kernel.slope(slope.rows, kept.x, kept.out)),)
+    if kernel.exact:
+        return (slope.like(kernel.slope(slope.rows, kept.x.rows, kept.out.rows)),)
+    found = Stacked.empty(len(members), slope.shape, slope.rows)
+    members.run("", slopes_of(kernel), slope.whole, kept.x.whole, kept.out.whole, found.whole)
+    return (found,)
 
 
 @forward_of.register
@@ -186,10 +195,10 @@ def _(kernel: Dropout, members: Members, kept: Any, slope: Stacked, wanted: tupl
 
 @dataclass(frozen=True, eq=False)
 class _Together:
-    """The inputs and outputs of an activation for all members, ``(K, S)``."""
+    """The inputs and outputs of an activation for all members."""
 
-    x: torch.Tensor
-    out: torch.Tensor
+    x: Stacked
+    out: Stacked
 
 
 _each: Callable[..., tuple[Any, Any]] = forward_of.dispatch(object)

@@ -10,6 +10,8 @@ import torch
 
 from vallis.numerics.same_bits import ALIGNED
 
+_PIECE = 2**15  # numbers that torch never shares out among threads
+
 
 class Stacked:
     """One tensor for each of K members.
@@ -49,6 +51,12 @@ class Stacked:
     def is_apart(self) -> bool:
         """Whether they do not lie side by side, yet."""
         return self._rows is None
+
+    @property
+    def is_even(self) -> bool:
+        """Whether a function of each number has no last few, of any member, to treat apart from those before them."""
+        is_one_piece = torch.get_num_threads() == 1 or self.rows.numel() <= _PIECE
+        return is_one_piece and self.rows.shape[1] == math.prod(self.shape)
 
     @property
     def rows(self) -> torch.Tensor:

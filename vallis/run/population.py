@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import torch
 
 from vallis.core import tree
+from vallis.core.data import Arrays
 from vallis.core.progress import bar
 from vallis.core.protocols import Companionable
 from vallis.core.spec import name_of
@@ -27,11 +30,6 @@ class Place(Generic[Kept]):
     node: TrainNode
     on: Ground
     keeper: Kept
-
-    @property
-    def num_bytes(self) -> int:
-        """How much its data take."""
-        return sum(_num_bytes(split) for task in self.on.tasks for split in task.splits.values())
 
 
 def train_all(jobs: Sequence[Job]) -> list[tuple[Solution, ...]]:
@@ -67,11 +65,14 @@ def follow_all(places: Iterable[Place[Kept]], quiet: bool = False) -> Iterator[t
         Exception: what the first training raises that fails; what was yielded before is done.
     """
     held: list[Place[Kept]] = []
+    shared = _Shared()
     for place in places:
-        if held and sum(one.num_bytes for one in (*held, place)) > MOST_BYTES:
+        sharing = shared.place(place)
+        if held and shared.num_bytes > MOST_BYTES:
             yield from _follow(held, quiet)
-            held = []
-        held.append(place)
+            held, shared = [], _Shared()
+            sharing = shared.place(place)
+        held.append(sharing)
     yield from _follow(held, quiet)
 
 
@@ -105,6 +106,46 @@ def _together(company: Sequence[tuple[Place[Kept], Followed]], quiet: bool) -> I
                     yield place, followed.finished()
 
 
-def _num_bytes(split: Data) -> int:
-    held = [part for batch in split for part in (*tree.tensors(batch.x), *tree.tensors(batch.y))]
-    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+class _Shared:
+    """Tensors that several trainings hold copies of, each once: less memory, and one reading for all.
+
+    Attributes:
+        num_bytes: what all that were seen take.
+    """
+
+    def __init__(self) -> None:
+        self.num_bytes = 0
+        self._known: dict[Hashable, list[torch.Tensor]] = {}
+
+    def place(self, place: Place[Kept]) -> Place[Kept]:
+        """The same training on what is held already, as far as it is."""
+        tasks = tuple(
+            replace(task, splits={name: self._split(split) for name, split in task.splits.items()})
+            for task in place.on.tasks
+        )
+        return replace(place, on=replace(place.on, tasks=tasks))
+
+    def _split(self, split: Data) -> Data:
+        if type(split) is Arrays and isinstance(split.x, torch.Tensor):
+            split = replace(split, x=self._tensor(split.x))
+            self.num_bytes += _num_bytes(split.y)
+            return split
+        self.num_bytes += sum(_num_bytes(batch.x) + _num_bytes(batch.y) for batch in split)
+        return split
+
+    def _tensor(self, x: torch.Tensor) -> torch.Tensor:
+        known = self._known.setdefault((x.shape, x.stride(), x.dtype, x.device), [])
+        for other in known:
+            if other.data_ptr() == x.data_ptr() or _have_same_bytes(other, x):
+                return other
+        known.append(x)
+        self.num_bytes += _num_bytes(x)
+        return x
+
+
+def _have_same_bytes(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return a.ndim > 0 and a.is_contiguous() and torch.equal(a.view(torch.uint8), b.view(torch.uint8))
+
+
+def _num_bytes(held: Any) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tree.tensors(held))

@@ -23,7 +23,7 @@ from vallis.run.store import Record, Store
 from vallis.run.train import Finished, Ground, follow, ground
 
 # So many trainings at most make one unit, and each worker gets so many units at least.
-MOST_TOGETHER, _SHARES = 16, 2
+MOST_TOGETHER, _SHARES = 32, 2
 
 
 @dataclass(frozen=True, kw_only=True)

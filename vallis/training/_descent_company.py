@@ -12,12 +12,16 @@ from collections.abc import Hashable, Iterator, Sequence
 import torch
 
 from vallis.core.types import StepInfo
+from vallis.numerics.program_kernels import Convolution
 from vallis.training import _optimizers
 from vallis.training._descent_course import Course
 from vallis.training._descent_line import entropy_of
 from vallis.training._descent_member import Member
 from vallis.training._descent_squad import Squad, pace
 from vallis.training._descent_state import State
+
+# Their activations take much memory, and their kernels gain nothing from more members.
+_MOST_CONVOLUTIONAL = 8
 
 
 def company_of(state: State) -> Hashable | None:
@@ -72,9 +76,10 @@ class Company:
         values, slopes = (flat.new_zeros(len(members), len(flat)) for _ in range(2))
         for member, row, slope in zip(members, values, slopes, strict=True):
             member.line.lay_out(row, slope)
-        for part in _runs([key for key, _ in paces]):
+        most = _MOST_CONVOLUTIONAL if members[0].line.program.has(Convolution) else len(members)
+        for part in _runs([key for key, _ in paces], most):
             self._squads.append(Squad(members[part], values[part], slopes[part]))
-        for part in _runs([key for _, key in paces]):
+        for part in _runs([key for _, key in paces], len(members)):
             self._courses.append((part, Course(members[part], values[part], slopes[part])))
 
     def _part(self) -> None:
@@ -91,11 +96,11 @@ def _place(pair: tuple[int, StepInfo]) -> int:
     return pair[0]
 
 
-def _runs(keys: Sequence[Hashable]) -> Iterator[slice]:
-    """Where the same key stands several times in a row."""
+def _runs(keys: Sequence[Hashable], most: int) -> Iterator[slice]:
+    """Where the same key stands several times in a row, and so many times at most."""
     start = 0
     for place in range(1, len(keys) + 1):
-        if place == len(keys) or keys[place] != keys[start]:
+        if place == len(keys) or keys[place] != keys[start] or place - start == most:
             yield slice(start, place)
             start = place
 
