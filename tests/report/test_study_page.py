@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from tests.report import toy
+from tests.report.test_claims_board import on_board
 from vallis.core.types import Axis, Figure, Mark, Verdict
 from vallis.report.export import load_figures
-from vallis.report.study_page import cell_tables, evidence, write_study
+from vallis.report.study_page import cell_tables, write_study
 
 
 def write(tmp_path: Path, **changed: Any) -> str:
@@ -61,6 +61,19 @@ def test_what_was_not_run_is_folded_away_unless_it_is_all(tmp_path: Path) -> Non
     assert "<details" not in write(tmp_path / "none", claims_with_verdicts=idle)
 
 
+def test_claims_about_several_things_are_a_board(tmp_path: Path) -> None:
+    html = write(tmp_path, claims_with_verdicts=[*toy.claims(), *on_board()])
+    assert "Of 7 claims, 2 hold, 2 fail, 1 is undecided, 2 were not run." in html
+    assert '<th scope="col">digits</th><th scope="col">clothes</th></tr>' in html
+    assert html.count("Random labels are fitted.") == 1
+    assert '<span class="chip holds" title="fits_digits">holds</span> <span class="number">0.998</span>' in html
+    assert html.index('class="board"') < html.index("chip undecided") < html.index("<details")
+    assert "<summary>2 claims not run</summary>" in html
+    assert "On photographs: random labels are fitted." in html[html.index("<details") :]
+    held = {claim["id"]: claim for claim in json.loads((tmp_path / "claims.json").read_text())["claims"]}
+    assert (held["fits_digits"]["about"], held["fits_digits"]["shows"]) == ("the digits", "training accuracy")
+
+
 def test_the_same_study_gives_the_same_page(tmp_path: Path) -> None:
     assert write(tmp_path / "a") == write(tmp_path / "b")
 
@@ -80,28 +93,21 @@ def test_a_broken_figure_is_a_note(tmp_path: Path) -> None:
     assert len(load_figures(tmp_path)) == 1
 
 
-@pytest.mark.parametrize(
-    ("verdict", "says"),
-    [
-        (Verdict(verdict="holds", n=10, p=0.003), "holds (n=10, p=0.003)"),
-        (Verdict(verdict="undecided", n=3), "undecided (n=3)"),
-        (Verdict(verdict="fails", n=5, p=float("nan")), "fails (n=5)"),
-        (Verdict(verdict="not_run"), "not run"),
-    ],
-)
-def test_evidence(verdict: Verdict, says: str) -> None:
-    assert evidence(verdict) == says
-
-
 def test_a_cell_is_the_mean_over_its_seeds() -> None:
     gap, spectrum = cell_tables(toy.rows())
     assert gap["title"] == "Generalization gap"
     assert [column["key"] for column in gap["columns"]] == ["train_accuracy", "test_accuracy", "test_loss"]
     true = gap["rows"][0]
-    assert true["tags"] == ("true", "64")
+    assert true["tags"] == (("labels", "true"), ("width", "64"))
     values = [0.97, 0.974, 0.978]
     np.testing.assert_allclose(true["cells"][1], (np.mean(values), np.std(values, ddof=1) / np.sqrt(3)))
     assert (spectrum["rows"][2]["num_ok"], spectrum["rows"][2]["lost"]) == (2, "(1 lost)")
+
+
+def test_a_cell_is_named_by_what_it_has() -> None:
+    tags = {"labels": 0.0, "share": 0.25, "pixels": "none", "norm": False, "noise": ""}
+    (table,) = cell_tables([replace(toy.rows()[0], tags=tags)])
+    assert table["rows"][0]["tags"] == (("labels", "0"), ("share", "0.25"), ("norm", "False"))
 
 
 def test_one_seed_keeps_the_measurements_own_error_bar() -> None:

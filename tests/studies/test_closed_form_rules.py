@@ -103,4 +103,4 @@ def test_figures_compare_norms() -> None:
     assert len(linear.x) == 6
     (kernels,) = drawn["kernel_norm_by_features"].marks
     np.testing.assert_allclose(kernels.y, [24, 50])
-    assert kernels.label == "the digits (n=5)"
+    assert kernels.label == "digits (n=5)"

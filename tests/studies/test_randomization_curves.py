@@ -54,5 +54,7 @@ def test_each_network_has_its_accuracy_and_the_best_so_far() -> None:
     ]
     lines = [mark.label for mark in of_accuracies(rows, "few_digits").marks if mark.kind == "line"]
     assert lines[0] == "convnet, now (n=3)"
-    assert lines[-1] == "convnet_with_norm, best so far (n=3)"
+    assert lines[-1] == "convnet with norm, best so far (n=3)"
     assert len(lines) == 4
+    bands = [mark for mark in of_accuracies(rows, "few_digits").marks if mark.kind == "band"]
+    assert len(bands) == 2, "of what it is now, not of the best so far"

@@ -17,7 +17,7 @@ def test_figures_show_what_there_is() -> None:
     assert list(figures)[:3] == ["time_to_fit", "test_error", "time_by_kind"]
     assert list(figures)[3:] == ["learned_with_cifar10", "fitted_with_cifar10"]
     (digits, *others) = figures["time_to_fit"].marks
-    assert digits.label == "the digits, mlp (n=5)"
+    assert digits.label == "digits, mlp (n=5)"
     assert len(others) == 5
     assert digits.x == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     ratios = [[1000 * (1 + share) + 10 * seed for share in digits.x] for seed in range(5)]

@@ -79,6 +79,18 @@ def test_any_kind_out_of_order_breaks_the_order(wanted: dict[str, Any], steps: i
     )
 
 
+def test_what_was_never_fitted_took_longer_than_anything() -> None:
+    """A network that ran out of steps has no time to fit: neither a ratio within limits, nor one below 1."""
+    unfitted = when({"labels": 1.0}, train_accuracy=0.9)
+    assert verdict("takes_longer", rows_of("few_digits", 5, unfitted), "few_digits").verdict == "fails"
+    assert verdict("noise_is_sooner", rows_of("few_digits", 5, unfitted), "few_digits").verdict == "holds"
+    assert verdict("in_this_order", rows_of("few_digits", 5, unfitted), "few_digits").verdict == "holds"
+    nothing = when({}, train_accuracy=0.9)
+    for name in ("takes_longer", "noise_is_sooner", "in_this_order"):
+        found = verdict(name, rows_of("few_digits", 5, nothing), "few_digits")
+        assert (found.verdict, found.statistic) == ("fails", None)
+
+
 def test_who_is_asked_what() -> None:
     names = ("fits_anything", "mlp_does_not_see_places", "noise_is_fitted_in_this_order", "weight_decay_stops_nothing")
     asked = {data: [name for name in names if held.asks(name)] for data, held in DATA_SETS.items()}

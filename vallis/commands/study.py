@@ -91,7 +91,7 @@ def write(done: StudyRun, out: Path) -> int:
 
 def _verdict(item: Judged) -> str:
     """A claim with its verdict and what it rests on."""
-    from vallis.report.study_page import evidence
+    from vallis.report.claims_board import evidence
 
     lines = [f"{item.claim.id}: {evidence(item.verdict)}", _filled(item.claim.says, "  ")]
     return "\n".join([*lines, *([f"  its rule could not be applied: {item.trouble}"] if item.trouble else [])])

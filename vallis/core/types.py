@@ -343,12 +343,16 @@ class Claim:
         says: the claim in words, with the threshold that was written before the run.
         where: the place in the paper.
         test: the rule, from all rows of the study to a verdict.
+        about: what it is about, where the same is claimed of several things; `says` then begins with "On" and this.
+        shows: what the statistic of its verdict is, in a few words.
     """
 
     id: str
     says: str
     where: str
     test: Callable[[Sequence[Row]], Verdict]
+    about: str = ""
+    shows: str = ""
 
 
 # --------------------------------------------------------------------------------------------------------- figures

@@ -10,14 +10,12 @@ from typing import Any
 
 from vallis import __version__
 from vallis.core import files, spec
-from vallis.core.numbers import probability, written
 from vallis.core.types import Claim, Estimate, Figure, Note, Result, Row, Verdict
-from vallis.report import prose, table
+from vallis.report import claims_board, prose, table
 from vallis.report.clean import coerced
 from vallis.report.export import write_figures
 from vallis.report.render import Gallery, render
 
-VERDICTS = {"holds": "holds", "fails": "fails", "undecided": "undecided", "not_run": "not run"}
 _SCALES = {
     "smoke": "This was a smoke run: it shows that everything works, and decides nothing.",
     "laptop": "This was run at laptop scale, smaller than in the paper.",
@@ -68,7 +66,8 @@ def write_study(
         "scale_says": _SCALES.get(scale, f"This was run at the scale {scale}."),
         "facts": [(prose.words(key), prose.setting(value)) for key, value in facts.items()],
         "tally": _tally([verdict for _, verdict in claims_with_verdicts]),
-        "claims": [_claim(claim, verdict) for claim, verdict in claims_with_verdicts],
+        "board": claims_board.board(claims_with_verdicts),
+        "claims": [claims_board.shown(*held) for held in claims_board.rest(claims_with_verdicts)],
         "drawn": [gallery.add(figure) for figure in drawable],
         "remarks": remarks,
         "tables": tables,
@@ -77,30 +76,26 @@ def write_study(
     return files.write_text(folder / "study.html", render("study.html", context, gallery.figures))
 
 
-def evidence(verdict: Verdict) -> str:
-    """A verdict with what it rests on: ``holds (n=10, p=0.003)``."""
-    word = VERDICTS[verdict.verdict]
-    if verdict.verdict == "not_run":
-        return word
-    said = ", ".join(filter(None, [f"n={verdict.n}", probability(verdict.p)]))
-    return f"{word} ({said})"
-
-
 def cell_tables(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """A table for each measurement: a line for each cell (all that share their tags), a column for each value."""
     tables = []
     for measurement in dict.fromkeys(row.measurement for row in rows):
         own = [row for row in rows if row.measurement == measurement]
-        tags = list(dict.fromkeys(tag for row in own for tag in row.tags))
         columns: dict[str, str] = {}
-        cells: dict[tuple[Any, ...], list[Row]] = {}
+        cells: dict[tuple[tuple[str, str], ...], list[Row]] = {}
         for row in own:
-            cells.setdefault(tuple(str(row.tags.get(tag, "")) for tag in tags), []).append(row)
+            cells.setdefault(_tags(row), []).append(row)
             columns |= {key: value.unit for key, value in _estimates(row).items()}
-        lines = [_line(words, held, list(columns)) for words, held in cells.items()]
+        lines = [_line(tags, held, list(columns)) for tags, held in cells.items()]
         heads = [{"key": key, "unit": unit} for key, unit in columns.items()]
-        tables.append({"title": prose.title(measurement), "tags": tags, "columns": heads, "rows": lines})
+        tables.append({"title": prose.title(measurement), "columns": heads, "rows": lines})
     return tables
+
+
+def _tags(row: Row) -> tuple[tuple[str, str], ...]:
+    """Names and values, but for what is "none": most cells of most studies lack most things."""
+    written_out = ((tag, f"{value:g}" if isinstance(value, float) else str(value)) for tag, value in row.tags.items())
+    return tuple((tag, value) for tag, value in written_out if value not in ("none", ""))
 
 
 def _contents(has_figures: bool) -> list[dict[str, str]]:
@@ -124,12 +119,6 @@ def _drawable(figures: Sequence[Figure]) -> tuple[list[Figure], list[Note]]:
     return drawable, remarks
 
 
-def _claim(claim: Claim, verdict: Verdict) -> dict[str, Any]:
-    statistic = "" if verdict.statistic is None else str(written(verdict.statistic, digits=3))
-    said = {"id": claim.id, "says": claim.says, "where": claim.where}
-    return {**said, "verdict": verdict.verdict, "chip": evidence(verdict), "statistic": statistic}
-
-
 def _tally(verdicts: Sequence[Verdict]) -> str:
     words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")}
     words["not_run"] = ("was not run", "were not run")
@@ -146,11 +135,11 @@ def _estimates(row: Row) -> dict[str, Estimate]:
     return {key: value for key, value in values.items() if isinstance(value, Estimate)}
 
 
-def _line(words: tuple[Any, ...], held: Sequence[Row], keys: Sequence[str]) -> dict[str, Any]:
+def _line(tags: tuple[tuple[str, str], ...], held: Sequence[Row], keys: Sequence[str]) -> dict[str, Any]:
     ok = [row for row in held if isinstance(row.outcome, Result)]
     lost = len(held) - len(ok)
     cells = [_mean([estimates[key] for row in ok if key in (estimates := _estimates(row))]) for key in keys]
-    return {"tags": words, "num_ok": len(ok), "lost": f"({lost} lost)" if lost else "", "cells": cells}
+    return {"tags": tags, "num_ok": len(ok), "lost": f"({lost} lost)" if lost else "", "cells": cells}
 
 
 def _mean(estimates: Sequence[Estimate]) -> tuple[float | None, float | None]:

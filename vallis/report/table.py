@@ -59,6 +59,8 @@ def write_claims(out: Path, study: str, scale: str, claims: Sequence[tuple[Claim
             "id": claim.id,
             "says": claim.says,
             "where": claim.where,
+            "about": claim.about,
+            "shows": claim.shows,
             "verdict": verdict.verdict,
             "statistic": plain(verdict.statistic),
             "p": plain(verdict.p),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vallis.core.types import Axis, Figure, Mark, Row
 from vallis.studies import _randomization_curves
 from vallis.studies._closed_form_rules import BUILT, CONSTRUCTED, GABOR, KERNEL, LABELS, LINEAR, found
-from vallis.studies._randomization_rules import DATA_SETS, RANDOM_LABELS, Fractions, Variant, numbers
+from vallis.studies._randomization_rules import DATA_SETS, RANDOM_LABELS, Fractions, Variant, numbers, steps_to_fit
 from vallis.studies._regularization_rules import REGULARIZED, REGULARIZERS
 from vallis.studies._rows import mean_and_interval
 
@@ -23,6 +23,7 @@ KINDS: dict[str, Variant] = {
     "Gaussian pixels": {"pixels": "gaussian"},
     "random labels": RANDOM_LABELS,
 }
+_GAPS = "Nothing is drawn where a seed did not fit everything within its steps."
 _INTERVALS = "Error bars: Student's 95 % interval over the seeds."
 
 
@@ -48,10 +49,15 @@ def _marks(
     kind: Literal["bar", "line"] = "bar" if isinstance(x[0], str) else "line"
     marks = []
     for data, network in _trained():
-        lines = numbers(rows, key, data, [network], variants)[:, 0]
-        if len(lines):
+        lines = (
+            steps_to_fit(rows, data, [network], variants)
+            if key == "steps"
+            else numbers(rows, key, data, [network], variants)
+        )[:, 0]
+        lines = np.where(np.isfinite(lines).all(axis=0), lines, np.nan)  # a cell that was not always fitted has no mean
+        if np.isfinite(lines).any():
             mean, error = mean_and_interval(lines / lines[:, :1] if relative else lines)
-            label = f"{DATA_SETS[data].title}, {network} (n={len(lines)})"
+            label = f"{DATA_SETS[data].title.removeprefix('the ')}, {network} (n={len(lines)})"
             marks.append(Mark(kind=kind, x=list(x), y=mean, error=error, label=label))
     return tuple(marks)
 
@@ -63,7 +69,7 @@ def _time_by_share(rows: Sequence[Row], shares: Fractions) -> Figure:
         x=Axis(label="share of random labels"),
         y=Axis(label="steps until all training examples are right, relative to true labels"),
         marks=_marks(rows, "steps", [{"labels": share} for share in shares], shares, relative=True),
-        caption=f"Compare figure 1b of the paper. {_INTERVALS}",
+        caption=f"Compare figure 1b of the paper. {_GAPS} {_INTERVALS}",
     )
 
 
@@ -87,7 +93,7 @@ def _time_by_kind(rows: Sequence[Row]) -> Figure:
         x=Axis(label="what was made random", scale="category"),
         y=Axis(label="steps until all training examples are right", scale="log"),
         marks=_marks(rows, "steps", list(KINDS.values()), list(KINDS)),
-        caption=f"Compare figure 1a of the paper. {_INTERVALS}",
+        caption=f"Compare figure 1a of the paper. {_GAPS} {_INTERVALS}",
     )
 
 
@@ -106,7 +112,8 @@ def _regularizers(rows: Sequence[Row], data: str, labels: Variant) -> Figure:
         mine = [(regularizer, lines) for shown, regularizer, lines in bars if shown == network]
         means, errors = zip(*(mean_and_interval(lines) for _, lines in mine), strict=True)
         least, most = (chosen(len(lines) for _, lines in mine) for chosen in (min, max))
-        label = f"{network} (n={least})" if least == most else f"{network} (n={least} to {most})"
+        words = network.replace("_", " ")
+        label = f"{words} (n={least})" if least == most else f"{words} (n={least} to {most})"
         names = [regularizer.replace("_", " ") for regularizer, _ in mine]
         marks.append(Mark(kind="bar", x=names, y=np.concatenate(means), error=np.concatenate(errors), label=label))
     return Figure(
@@ -130,7 +137,7 @@ def _norms(rows: Sequence[Row]) -> Figure:
         columns = [found(rows, KERNEL, key, data, [variant]) for _, key, variant in asked]
         if _alike(columns):
             mean, error = mean_and_interval(np.concatenate(columns, axis=1))
-            label = f"{held.title} (n={len(columns[0])})"
+            label = f"{held.title.removeprefix('the ')} (n={len(columns[0])})"
             marks.append(Mark(kind="bar", x=[words for words, _, _ in asked], y=mean, error=error, label=label))
     return Figure(
         name="norms_of_interpolants",
@@ -156,7 +163,8 @@ def _linear_models(rows: Sequence[Row]) -> Figure:
         if _alike(columns):
             mean, error = mean_and_interval(np.concatenate(columns, axis=1))
             words = [name.replace("_", " ") for name in names]
-            marks.append(Mark(kind="bar", x=words, y=mean, error=error, label=f"{held.title} (n={len(columns[0])})"))
+            label = f"{held.title.removeprefix('the ')} (n={len(columns[0])})"
+            marks.append(Mark(kind="bar", x=words, y=mean, error=error, label=label))
     return Figure(
         name="norms_of_linear_models",
         title="Which linear model training finds",
@@ -175,7 +183,7 @@ def _norm_and_error(rows: Sequence[Row]) -> Iterator[Figure]:
             lines = numbers(rows, key, data, [CONSTRUCTED, GABOR], [{}], KERNEL)[:, :, 0]
             if len(lines):
                 mean, error = mean_and_interval(lines)
-                words = f"{held.title} (n={len(lines)})"
+                words = f"{held.title.removeprefix('the ')} (n={len(lines)})"
                 marks.append(Mark(kind="bar", x=["pixels", "Gabor features"], y=mean, error=error, label=words))
         yield Figure(
             name=f"kernel_{key}_by_features",

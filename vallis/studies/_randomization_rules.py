@@ -83,6 +83,14 @@ def numbers(
     return found.reshape(len(found), len(networks), len(variants))
 
 
+def steps_to_fit(
+    rows: Sequence[Row], data: str, networks: Sequence[str], variants: Sequence[Variant]
+) -> NDArray[np.float64]:
+    """``(seeds, networks, variants)`` steps until all training examples were right; infinite where they never were."""
+    steps, right = (numbers(rows, key, data, networks, variants) for key in ("steps", "train_accuracy"))
+    return np.where(right == 1, steps, np.inf) if len(steps) == len(right) else steps[:0]
+
+
 def met_by_most(met: NDArray[np.bool_], shown: NDArray[np.float64]) -> Verdict:
     """Put to the seeds; the median of what was measured is shown."""
     if not len(met):
@@ -113,26 +121,30 @@ def error_grows(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict
 
 def takes_longer(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
     """Random labels take 1.3 to 6 times the steps of true ones."""
-    steps = numbers(rows, "steps", data, DATA_SETS[data].networks, [{}, RANDOM_LABELS])
-    ratio = steps[:, :, 1] / steps[:, :, 0]
+    steps = steps_to_fit(rows, data, DATA_SETS[data].networks, [{}, RANDOM_LABELS])
+    # Where true labels were not fitted either nothing is known: no ratio is in the interval then.
+    ratio = steps[:, :, 1] / np.where(np.isfinite(steps[:, :, 0]), steps[:, :, 0], np.nan)
     return met_by_most((ratio.min(axis=1) >= 1.3) & (ratio.max(axis=1) <= 6), ratio.mean(axis=1))
 
 
 def noise_is_sooner(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
     """Random and Gaussian pixels take fewer steps than random labels."""
     variants: list[Variant] = [RANDOM_LABELS, {"pixels": "random"}, {"pixels": "gaussian"}]
-    steps = numbers(rows, "steps", data, DATA_SETS[data].networks, variants)
-    slowest = (steps[:, :, 1:] / steps[:, :, :1]).max(axis=(1, 2))
-    return met_by_most(slowest < 1, slowest)
+    steps = steps_to_fit(rows, data, DATA_SETS[data].networks, variants)
+    met = np.all(steps[:, :, 1:] < steps[:, :, :1], axis=(1, 2))
+    with np.errstate(invalid="ignore"):  # not fitted, neither
+        slowest = (steps[:, :, 1:] / steps[:, :, :1]).max(axis=(1, 2))
+    return met_by_most(met, slowest)
 
 
 def in_this_order(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
     """The convolutional network fits true images first, then shuffled, then random and Gaussian ones, then labels."""
     variants: list[Variant] = [{}, *({"pixels": noise} for noise in NOISES), RANDOM_LABELS]
-    steps = numbers(rows, "steps", data, [DATA_SETS[data].convnet], variants)[:, 0]
+    steps = steps_to_fit(rows, data, [DATA_SETS[data].convnet], variants)[:, 0]
     true, shuffled, random, gaussian, labels = steps.T
     met = (true < shuffled) & (shuffled < np.minimum(random, gaussian)) & (np.maximum(random, gaussian) < labels)
-    return met_by_most(met, shuffled / true)
+    with np.errstate(invalid="ignore"):  # not fitted, neither
+        return met_by_most(met, shuffled / true)
 
 
 def mlp_is_blind(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:

@@ -117,27 +117,35 @@ def stops_in_time(rows: Sequence[Row], data: str, name: str) -> Verdict:
 
 def claims() -> list[Claim]:
     """Each regulariser on each data set."""
+    change, train, test, gain = (
+        f"{words}, median over seeds"
+        for words in ("change of the test accuracy", "training accuracy", "test accuracy", "gain of test accuracy")
+    )
     found = []
     for data, held in REGULARIZED.items():
         for name in (*held.names, "batch_norm"):
             words = _WORDS[name]
             little = f"{words} changes the test accuracy on true labels by less than 0.05"
-            found.append(_claim(f"with_{name}_changes_little", changes_little, little, "table 1", data, name))
+            found.append(_claim(f"with_{name}_changes_little", changes_little, little, "table 1", data, name, change))
             if name not in NOT_ON_NOISE:
                 fits = f"with {words} the training accuracy on random labels is still at least 0.99"
-                found.append(_claim(f"with_{name}_fits_noise", stops_nothing, fits, "table 4", data, name))
+                found.append(_claim(f"with_{name}_fits_noise", stops_nothing, fits, "table 4", data, name, train))
         says = "without any regulariser true labels are fitted (0.99) and the test accuracy is at least 0.5"
-        found.append(_claim("regularizers_are_not_needed", is_not_needed, says, "table 1", data, "none"))
+        found.append(_claim("regularizers_are_not_needed", is_not_needed, says, "table 1", data, "none", test))
         says = "while true labels are learned, the best test accuracy exceeds the last by less than 0.05"
-        found.append(_claim("stopping_in_time_gains_little", stops_in_time, says, "figure 2", data, "none"))
+        found.append(_claim("stopping_in_time_gains_little", stops_in_time, says, "figure 2", data, "none", gain))
     return found
 
 
-def _claim(name: str, rule: Callable[..., Verdict], says: str, table: str, data: str, regularizer: str) -> Claim:
+def _claim(
+    name: str, rule: Callable[..., Verdict], says: str, table: str, data: str, regularizer: str, shows: str
+) -> Claim:
     held = REGULARIZED[data]
     return Claim(
         id=f"{name}_{data}",
         says=f"On {held.title}, {held.who}: {says}.",
         where=f"section 3, {table}",
         test=partial(rule, data=data, name=regularizer),
+        about=held.title,
+        shows=shows,
     )

@@ -70,9 +70,11 @@ class Zhang2017Randomization:
                 says=f"On {held.title}: {says}.",
                 where=where,
                 test=partial(rule, data=data, fractions=self._shares),
+                about=held.title,
+                shows=shows,
             )
             for data, held in DATA_SETS.items()
-            for name, (rule, says, where) in RULES.items()
+            for name, (rule, says, where, shows) in RULES.items()
             if held.asks(name)
         ]
         return [*randomized, *_regularization_rules.claims(), *_closed_form_rules.claims()]
@@ -87,57 +89,67 @@ class Zhang2017Randomization:
 
 # ------------------------------------------------------------------------------------------------------------ claims
 
-RULES: dict[str, tuple[Callable[..., Verdict], str, str]] = {
+RULES: dict[str, tuple[Callable[..., Verdict], str, str, str]] = {
     "fits_anything": (
         rules.fits_anything,
         "the training accuracy is at least 0.99 on true labels, on every share of random labels, and on shuffled, "
         "random and Gaussian pixels, with one and the same training",
         "section 2.1, figure 1a, table 1",
+        "lowest training accuracy, median over seeds",
     ),
     "random_labels_teach_nothing": (
         rules.only_guesses,
         "the test accuracy after training on random labels is within 0.03 of the 0.1 of guessing",
         "section 2.1, table 1",
+        "test accuracy, median over seeds",
     ),
     "error_grows_with_random_labels": (
         rules.error_grows,
         "the rank correlation of the test error with the share of random labels is at least 0.95",
         "section 2.1, figure 1c",
+        "rank correlation, median over seeds",
     ),
     "random_labels_take_longer": (
         rules.takes_longer,
         "to fit random labels takes between 1.3 and 6 times the steps that true labels take",
         "section 2.1, figure 1b",
+        "ratio of steps, median over seeds",
     ),
     "random_pixels_are_fitted_sooner": (
         rules.noise_is_sooner,
         "random pixels and Gaussian pixels take fewer steps to fit than random labels",
         "section 2.1, figure 1a",
+        "ratio of steps to those of random labels, median over seeds",
     ),
     "noise_is_fitted_in_this_order": (
         rules.in_this_order,
         "the convolutional network fits true images in fewer steps than shuffled pixels, those in fewer than random "
         "and Gaussian pixels, and these in fewer than random labels",
         "section 2.1, figure 1a",
+        "steps of shuffled over steps of true pixels, median over seeds",
     ),
     "mlp_does_not_see_places": (
         rules.mlp_is_blind,
         "one permutation of the pixels changes the mean test accuracy of the fully connected network by less than 0.02",
         "section 2.1: a consequence of its symmetry",
+        "mean change of the test accuracy",
     ),
     "convnet_sees_places": (
         rules.convnet_sees,
         "a convolutional network is less accurate with its pixels permuted",
         "section 2.1",
+        "loss of test accuracy, median over seeds",
     ),
     "weight_decay_changes_little": (
         rules.decay_changes_little,
         "weight decay changes the test accuracy on true labels by less than 0.05",
         "section 3, table 1",
+        "change of the test accuracy, median over seeds",
     ),
     "weight_decay_stops_nothing": (
         rules.decay_stops_nothing,
         "with weight decay the training accuracy on random labels is still at least 0.99",
         "section 3, table 4",
+        "training accuracy, median over seeds",
     ),
 }
