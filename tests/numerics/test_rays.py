@@ -108,7 +108,7 @@ def test_an_ellipsoid_s_weights_are_exact() -> None:
     ellipsoid = LayerEllipsoid([Block(alive=torch.arange(3), curvatures=curvatures, outputs=u, inputs=v)], damping=0.1)
     drawn = Rays(Frame(values), RNG, ellipsoid=ellipsoid).draw(0, 6)
     half_axes = (curvatures + 0.1 * curvatures.mean()).rsqrt().reshape(-1)
-    dense = torch.kron(u, v) @ torch.diag(half_axes)
+    dense = torch.kron(u, v) @ torch.diag(half_axes) @ torch.kron(u, v).T
     units = relative(drawn.directions, values) / np.sqrt(3)
     torch.testing.assert_close(units.norm(dim=1), torch.ones(6, dtype=torch.float64))
     expected = torch.logdet(dense @ dense.T) / 2 + 12 * torch.linalg.solve(dense, units.T).norm(dim=0).log()

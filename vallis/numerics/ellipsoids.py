@@ -33,8 +33,8 @@ class Block:
     Attributes:
         alive: ``(a,)`` the filters that are not zero.
         curvatures: ``(a, n)`` float64, at least 0.
-        outputs: ``(a, a)`` orthonormal columns that mix filters; None where they are the axes.
-        inputs: ``(n, n)`` that mix the weights of a filter; None where they are the axes.
+        outputs: ``(a, a)`` orthonormal columns that mix filters; None where filters and their weights are the axes.
+        inputs: ``(n, n)`` that mix the weights of a filter; None together with the former.
     """
 
     alive: torch.Tensor
@@ -63,7 +63,7 @@ class LayerEllipsoid:
         return sum(float(axes.log().sum()) for axes in self._axes if axes is not None)
 
     def stretch(self, noise: Parts) -> Parts:
-        """Vectors ``(K, *shape)`` for each parameter that moves, as ``Q diag(half-axes)`` times them."""
+        """Vectors ``(K, *shape)`` for each parameter that moves, as ``Q diag(half-axes) Q'`` times them."""
         return tuple(
             None if part is None or block is None or axes is None else _stretched(part, block, axes)
             for part, block, axes in zip(noise, self.blocks, self._axes, strict=True)
@@ -147,11 +147,12 @@ def _mean_curvature(blocks: Sequence[Block | None]) -> float:
 
 
 def _stretched(part: torch.Tensor, block: Block, axes: torch.Tensor) -> torch.Tensor:
-    found = part.flatten(2)[:, block.alive] * axes
-    if block.outputs is not None:
-        found = block.outputs @ found
-    if block.inputs is not None:
-        found = found @ block.inputs.T
+    found = part.flatten(2)[:, block.alive]
+    if block.outputs is not None and block.inputs is not None:
+        # There and back: a function of the matrix, whichever eigenvectors stand for an eigenvalue that comes twice.
+        found = block.outputs @ ((block.outputs.T @ found @ block.inputs) * axes) @ block.inputs.T
+    else:
+        found = found * axes
     whole = torch.zeros(len(part), part.shape[1], found.shape[2], dtype=part.dtype)
     whole[:, block.alive] = found
     return whole.view(part.shape)
