@@ -111,6 +111,12 @@ class Objective:
             other.buffers = {name: other._own(value).detach() for name, value in self.buffers.items()}
         return other
 
+    def at(self, point: Point) -> Objective:
+        """The same loss surface around another point."""
+        other = copy.copy(self)
+        other.origin = tuple(value.detach() for value in point)
+        return other
+
     def batches(self) -> Iterator[Batch]:
         """One pass over the split, on the device and in the dtype of the objective."""
         for batch in self.data:
