@@ -41,5 +41,5 @@ def ratio(
 
 def minus(one: Estimate, other: Estimate, method: str) -> Estimate:
     """One number minus another that rests on other draws: errors add in squares, and the smaller n counts."""
-    stderr = None if one.stderr is None or other.stderr is None else math.hypot(one.stderr, other.stderr)
+    stderr = None if one.stderr is None or other.stderr is None else float(np.hypot(one.stderr, other.stderr))
     return Estimate(value=one.value - other.value, stderr=stderr, n=min(one.n, other.n), unit=one.unit, method=method)

@@ -227,3 +227,18 @@ def test_settings_that_make_no_sense() -> None:
     for how in ({"num_early": 0}, {"num_named": 0}):
         with pytest.raises(SettingsError, match="raise them"):
             ExampleDynamics(**how)
+
+
+def test_the_words_for_little_and_for_nothing() -> None:
+    begun = WATCHER.begin(tasks(train=torch.ones(4, dtype=torch.long)))
+    once = WATCHER.reading(result(watched(begun, infos()[:2])))
+    assert "each presented once, a share" in once and "Most often" not in once
+    begun = WATCHER.begin(tasks(train=torch.ones(4, dtype=torch.long)))
+    assert "Most often forgotten (once): examples 13 and 10." in WATCHER.reading(result(watched(begun, infos()[:8])))
+    lost = [
+        replace(info, answers=Told(scores=torch.full((2, 2), torch.nan), targets=torch.ones(2, dtype=torch.long)))
+        for info in infos()
+    ]
+    begun = WATCHER.begin(tasks(train=torch.ones(4, dtype=torch.long)))
+    diverged = WATCHER.reading(result(watched(begun, lost)))
+    assert diverged.endswith("was never learned.") and "mean margins" not in diverged

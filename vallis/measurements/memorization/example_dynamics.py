@@ -167,17 +167,19 @@ class ExampleDynamics:
 
     def reading(self, result: Result) -> str:
         times = result.array("presentations").data
-        often = f"{times.min():.0f}" if times.min() == times.max() else f"{times.min():.0f} to {times.max():.0f}"
+        often = _times(times.max()) if times.min() == times.max() else f"{times.min():.0f} to {_times(times.max())}"
         parts = {name: quantity(result.estimate(f"{name}_fraction")) for name in ("forgotten", "never_learned")}
         said = (
-            f"Of {len(times):,} training examples, each presented {often} times, a share of {parts['forgotten']} was "
+            f"Of {len(times):,} training examples, each presented {often}, a share of {parts['forgotten']} was learned "
         )
-        said += f"learned and forgotten again at least once, and {parts['never_learned']} was never learned. "
+        said += f"and forgotten again at least once, and {parts['never_learned']} was never learned"
         names = result.array("most_forgotten_examples").data[:3]
         if len(names):
             events = result.array("forgetting_events").data.max()
-            said += f"Most often forgotten (up to {events:.0f} times): {_listed(names)}. "
-        said += f"Smallest mean margins: {_listed(result.array('hardest_examples').data[:3])}"
+            said += f". Most often forgotten ({'' if events == 1 else 'up to '}{_times(events)}): {_listed(names)}"
+        names = result.array("hardest_examples").data[:3]
+        if len(names):
+            said += f". Smallest mean margins: {_listed(names)}"
         if "area_under_margin_auc" not in result.values:
             return f"{said}."
         chance = quantity(result.estimate("area_under_margin_auc"))
@@ -264,6 +266,10 @@ def _data(values: _Values, name: str) -> Floats:
     found = values[name]
     assert isinstance(found, Array)
     return found.data
+
+
+def _times(number: float) -> str:
+    return "once" if number == 1 else f"{number:,.0f} times"
 
 
 def _listed(names: Floats) -> str:
