@@ -165,9 +165,9 @@ BENCHMARK = Benchmark(
     ),
     judge=_judge,
     remarks=(
-        "The target was set at 0.12 for P-MLP and 0.6 for P-CNN. The kernels alone (three products forward, five back, "
-        "the update and reading a batch) take 0.17 of the bare loop at batches of 16 and 0.38 at 128, so no way to "
-        "compute the same numbers can meet it; see the decision on populations. Members have the same bits together "
-        "as alone.",
+        "The target was set at 0.12 for P-MLP and 0.6 for P-CNN. Of a bare loop the products, softmax, the update "
+        "and reading a batch alone take 0.11 at batches of 1, 0.12 at 16, 0.15 at 32 and 0.30 at 128; "
+        "see the decision on populations. Building and tracing the networks is part of the time of Vallis, and not of "
+        "that of torch. Members have the same bits together as alone.",
     ),
 )

@@ -13,8 +13,11 @@ from vallis.core.protocols import Model, Problem
 from vallis.core.types import Solution, StepInfo
 from vallis.models.convnet import Convnet
 from vallis.models.mlp import Mlp
+from vallis.numerics import program_stack, same_bits
+from vallis.numerics.batched_products import BIAS_SLOPES
 from vallis.problems.corrupted import Corrupted
 from vallis.testing.toys.problems import Bars, Blobs, LinearRegression
+from vallis.training import _optimizers
 from vallis.training._descent_company import Company, company_of
 from vallis.training._descent_member import Member
 from vallis.training.gradient_descent import GradientDescent
@@ -134,6 +137,46 @@ def test_one_may_come_from_a_rest_and_go_to_one(name: str) -> None:
     while company.step():
         pass
     assert [bits(solution(member)) for member in found] == expected
+
+
+def test_members_may_be_at_different_steps() -> None:
+    problem, model = Blobs(), Mlp(widths=(9,))
+    expected = [alone(member)[1][-1] for member in members([PLAIN] * 4, problem, model)]
+    found = members([PLAIN] * 4, problem, model)
+    for member, taken in zip(found, (0, 3, 0, 14), strict=True):
+        follow(PLAIN, member.state, taken)  # type: ignore[arg-type]
+    in_company(found)
+    assert [bits(solution(member)) for member in found] == expected
+
+
+@pytest.mark.parametrize("name", ["alike", "nesterov and decay", "Adam", "own everything"])
+def test_where_no_batched_product_has_the_bits_of_one_there_is_none(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+    monkeypatch.setattr(same_bits, "agree", lambda *given: bool(tried.append(given)))
+    monkeypatch.setattr(_optimizers, "_fuses", lambda *_: False)
+    same_bits._chosen.cache_clear()
+    problem, model = Blobs(), Mlp(widths=(16, 9), activation="tanh")
+    _, by_loops = in_company(members(COMPANIES[name], problem, model))
+    assert tried
+    monkeypatch.undo()
+    same_bits._chosen.cache_clear()
+    _, batched = in_company(members(COMPANIES[name], problem, model))
+    assert by_loops == batched
+
+
+def test_a_wrong_way_that_is_taken_for_right_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(slope: torch.Tensor, out: torch.Tensor) -> None:
+        torch.sum(slope, 1, out=out).mul_(1 + 2**-20)
+
+    monkeypatch.setattr(program_stack, "BIAS_SLOPES", (BIAS_SLOPES[0], wrong))
+    expected = [alone(member)[1] for member in members([PLAIN] * 2, Blobs(), Mlp(widths=(9,)))]
+    assert in_company(members([PLAIN] * 2, Blobs(), Mlp(widths=(9,))))[1] == expected
+    monkeypatch.setattr(same_bits, "agree", lambda *_: True)
+    monkeypatch.setattr(same_bits, "_seconds", lambda way, _: -int(way is wrong))
+    same_bits._chosen.cache_clear()
+    found = in_company(members([PLAIN] * 2, Blobs(), Mlp(widths=(9,))))[1]
+    same_bits._chosen.cache_clear()
+    assert found != expected
 
 
 def test_a_member_that_is_done_costs_nothing_more() -> None:

@@ -48,3 +48,49 @@ def test_what_torch_refuses_is_said_in_one_sentence() -> None:
 def test_lbfgs_alone_needs_a_closure() -> None:
     assert _optimizers.needs_closure("LBFGS")
     assert not _optimizers.needs_closure("SGD")
+
+
+@pytest.mark.parametrize("size", [1, 48, 1003, 2**14])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"momentum": 0.9},
+        {"momentum": 0.9, "weight_decay": 0.01},
+        {"momentum": 0.9, "nesterov": True, "weight_decay": 0.3},
+        {"momentum": 0.5, "dampening": 0.2, "maximize": True},
+        {},
+        {"weight_decay": 0.1},
+    ],
+)
+def test_the_quick_step_of_sgd_has_the_bits_of_torchs_own(
+    rule: dict[str, float], dtype: torch.dtype, size: int
+) -> None:
+    generator = torch.Generator().manual_seed(size)
+    start = torch.randn(size, generator=generator, dtype=dtype)
+    ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+    quick, plain = (torch.optim.SGD([each], 0.1, foreach=False, **rule) for each in (ours, theirs))
+    for step in range(5):
+        slope = torch.randn(size, generator=generator, dtype=dtype)
+        for each, optimizer in ((ours, quick), (theirs, plain)):
+            each.grad = slope.clone()
+            _optimizers.set_rate(optimizer, 0.1 / 3**step)
+        _optimizers.advance(quick)
+        plain.step()
+        assert torch.equal(ours, theirs)
+        memories = [kept.state[each].get("momentum_buffer") for kept, each in ((quick, ours), (plain, theirs))]
+        assert all(kept is None for kept in memories) or torch.equal(*memories)
+
+
+def test_a_fused_step_that_rounds_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = _optimizers._fused
+
+    def otherwise(weights: torch.Tensor, *others: object) -> torch.Tensor | None:
+        kept = fused(weights, *others)  # type: ignore[arg-type]
+        weights[-1] *= 1 + 2**-23
+        return kept
+
+    _optimizers._fuses.cache_clear()
+    monkeypatch.setattr(_optimizers, "_fused", otherwise)
+    assert not _optimizers._fuses(torch.float32, "cpu", 0.0, 0.9, 0.0, False, False)
+    _optimizers._fuses.cache_clear()

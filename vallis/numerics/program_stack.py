@@ -41,12 +41,14 @@ class Members:
             distances; nothing where they do not.
         slopes: likewise where the gradients are put.
         ways: what was chosen for them, once for all runs.
+        rooms: the memory of a run, which serves the next one again.
     """
 
     each: tuple[Weights, ...]
     values: Mapping[str, torch.Tensor] = field(default_factory=dict)
     slopes: Mapping[str, torch.Tensor] = field(default_factory=dict)
     ways: dict[Hashable, Way] = field(default_factory=dict)
+    rooms: dict[Hashable, Stacked] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.each)
@@ -54,6 +56,13 @@ class Members:
     def hold(self, *names: str | None) -> bool:
         """Whether all of these parameters, as far as there are any, lie side by side."""
         return all(name is None or name in self.values for name in names)
+
+    def room(self, what: Hashable, shape: Sequence[int], like: torch.Tensor) -> Stacked:
+        """Where the tensors of one instruction go, ``(K, *shape)``; what the run before put there is lost."""
+        key = what, tuple(shape)
+        if key not in self.rooms:
+            self.rooms[key] = Stacked.empty(len(self), shape, like)
+        return self.rooms[key]
 
     def run(self, layer: str, ways: tuple[Way, ...], *operands: torch.Tensor | None) -> None:
         """Runs the quickest of the right ways; those of one layer hang on the first operand alone."""
@@ -67,7 +76,10 @@ class Members:
 
 
 def forward(program: Program, members: Members, x: Stacked) -> tuple[Stacked, list[Any]]:
-    """The outputs of all members, and what `backward` needs; to be called without recording gradients."""
+    """The outputs of all members, and what `backward` needs; to be called without recording gradients.
+
+    They lie in memory that the next run of these members uses again.
+    """
     memory: dict[int, Any] = {0: x}
     kept = []
     for instruction in program.instructions:
@@ -120,12 +132,12 @@ def backward_of(kernel: Kernel, members: Members, kept: Any, slope: Stacked, wan
 def _(kernel: Linear, members: Members, x: Stacked) -> tuple[Stacked, Any]:
     if not members.hold(kernel.weight, kernel.bias):
         return _each(kernel, members, x)
-    rows = x.reshaped(math.prod(x.shape[:-1]), x.shape[-1])
+    rows = x if len(x.shape) == 2 else x.reshaped(math.prod(x.shape[:-1]), x.shape[-1])
     weight, bias = members.values[kernel.weight], None if kernel.bias is None else members.values[kernel.bias]
-    out = Stacked.empty(len(members), (rows.shape[0], weight.shape[1]), weight)
+    out = members.room(kernel.weight, (rows.shape[0], weight.shape[1]), weight)
     ways = LINEAR if bias is None else AFFINE
     members.run(kernel.weight, ways, rows.whole, weight, bias, out.whole)
-    return out.reshaped(*x.shape[:-1], weight.shape[1]), (rows, x.shape)
+    return out if rows is x else out.reshaped(*x.shape[:-1], weight.shape[1]), (rows, x.shape)
 
 
 @backward_of.register
@@ -133,16 +145,17 @@ def _(kernel: Linear, members: Members, kept: Any, slope: Stacked, wanted: tuple
     if not members.hold(kernel.weight, kernel.bias):
         return _each_back(kernel, members, kept, slope, wanted)
     rows, shape = kept
-    slope = slope.reshaped(rows.shape[0], slope.shape[-1])
+    if len(shape) != 2:
+        slope = slope.reshaped(rows.shape[0], slope.shape[-1])
     if kernel.weight in kernel.trained:
         members.run(kernel.weight, WEIGHT_SLOPES, slope.whole, rows.whole, members.slopes[kernel.weight])
     if kernel.bias is not None and kernel.bias in kernel.trained:
         members.run(kernel.weight, BIAS_SLOPES, slope.whole, members.slopes[kernel.bias])
     if not wanted[0]:
         return (None,)
-    found = Stacked.empty(len(members), rows.shape, slope.rows)
+    found = members.room((kernel.weight, INPUT_SLOPES), rows.shape, slope.rows)
     members.run(kernel.weight, INPUT_SLOPES, slope.whole, members.values[kernel.weight], found.whole)
-    return (found.reshaped(*shape),)
+    return (found if len(shape) == 2 else found.reshaped(*shape),)
 
 
 @forward_of.register

@@ -19,7 +19,10 @@ Way = Callable[..., None]
 Layout = tuple[torch.Size, tuple[int, ...], torch.dtype, torch.device, int] | None
 
 ALIGNED = 64  # bytes: where torch begins a tensor of its own; elsewhere matrix products may round differently
-_ENOUGH, _DRAWS, _TIMINGS = 2**13, range(2, 33), 3
+_TIMINGS = 3
+# So many numbers are compared, and so many of each place within a member: the last rows and columns of a matrix, or the
+# last few of a vector, may be computed by other instructions than those before them.
+_NUMBERS, _MEMBERS, _MOST_DRAWS = 2**13, 32, 32
 
 
 def chosen(ways: tuple[Way, ...], *operands: torch.Tensor | None) -> Way:
@@ -44,8 +47,8 @@ def _chosen(ways: tuple[Way, ...], layouts: tuple[Layout, ...], threads: int) ->
 def agree(first: Way, other: Way, layouts: tuple[Layout, ...]) -> bool:
     """Whether two ways give the same bits for random numbers in these layouts."""
     generator = torch.Generator().manual_seed(0)
-    compared = 0
-    for draw in range(1, _DRAWS.stop):
+    numbers = members = 0
+    for _ in range(_MOST_DRAWS):
         operands = _drawn(layouts, generator)
         wanted, found = operands[-1], _empty(layouts[-1])
         assert wanted is not None and found is not None
@@ -53,8 +56,8 @@ def agree(first: Way, other: Way, layouts: tuple[Layout, ...]) -> bool:
         other(*operands[:-1], found)
         if not torch.equal(_bits(wanted), _bits(found)):
             return False
-        compared += wanted.numel()
-        if compared >= _ENOUGH and draw >= _DRAWS.start:
+        numbers, members = numbers + wanted.numel(), members + len(wanted)
+        if numbers >= _NUMBERS and members >= _MEMBERS:
             break
     return True
 

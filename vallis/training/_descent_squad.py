@@ -53,17 +53,18 @@ class Squad:
         return [_alone(member, batch) for member, batch in zip(self._members, batches, strict=True)]
 
     def _together(self, fed: Fed) -> list[Seen]:
-        for member in self._members:
-            if member.state.draws:
-                member.line.weights.generator = member.state.chance()
         first = self._members[0]
+        if first.state.draws:
+            for member in self._members:
+                member.line.weights.generator = member.state.chance()
         program, loss = first.line.program, first.state.task.loss
         with torch.no_grad():
             outputs, kept = forward(program, self._weights, fed.x)
             losses, slope = slopes_of(loss, outputs, fed.y)
             backward(program, self._weights, kept, slope)
-        parts = zip(losses, fed.index, outputs.members, fed.y.unbind(), strict=True)
-        return [Seen(value, index, Outputs(loss, scores, y)) for value, index, scores, y in parts]
+            scores = outputs.whole.clone().unbind()  # somebody may keep them
+        parts = zip(losses, fed.index, scores, fed.y.unbind(), strict=True)
+        return [Seen(value, index, Outputs(loss, said, y)) for value, index, said, y in parts]
 
 
 def _alone(member: Member, batch: Batch) -> Seen:

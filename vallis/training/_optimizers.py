@@ -13,6 +13,7 @@ from torch.optim.sgd import sgd
 
 from vallis.core.catalog import unknown
 from vallis.core.errors import SettingsError, UnknownPart
+from vallis.numerics.same_bits import ALIGNED
 
 # What `GradientDescent` calls an argument that optimizers know under a shorter name.
 _FIELDS = {"lr": "learning_rate", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -102,9 +103,11 @@ def _sgd(
     weights: torch.Tensor, slopes: torch.Tensor, speeds: torch.Tensor | None, rate: float, rule: Mapping[str, Any]
 ) -> torch.Tensor | None:
     """Moves the weights, and returns the new memory of momentum."""
-    # One pass over memory instead of three, where each number comes out the same.
+    # One pass over memory instead of three, where each number comes out the same. The last few of a vector do
+    # not, where its length is no multiple of that of the processor's registers.
     is_first = speeds is None and rule["momentum"] != 0
-    if not is_first and _fuses(weights.dtype, weights.device.type, *rule.values()):
+    is_even = weights.numel() * weights.itemsize % ALIGNED == 0
+    if is_even and not is_first and _fuses(weights.dtype, weights.device.type, *rule.values()):
         return _fused(weights, slopes, speeds, rate, rule)
     return _unfused(weights, slopes, speeds, rate, rule)
 
@@ -133,8 +136,7 @@ def _fuses(dtype: torch.dtype, device: str, *rule: Any) -> bool:
     given = dict(zip(("weight_decay", "momentum", "dampening", "nesterov", "maximize"), rule, strict=True))
     generator = torch.Generator().manual_seed(0)
     for rate in (0.1, 0.013, 1e-4):
-        # (A length that leaves some over after any width of vectors.)
-        drawn = torch.randn(3, 4099, generator=generator, dtype=dtype).to(device)
+        drawn = torch.randn(3, 2**13, generator=generator, dtype=dtype).to(device)
         plain, fused = drawn.clone(), drawn.clone()
         for (weights, slopes, speeds), way in ((plain, _unfused), (fused, _fused)):
             way(weights, slopes, speeds if given["momentum"] else None, rate, given)
