@@ -63,9 +63,9 @@ def test_scales() -> None:
     assert networks["fashion_mnist", "mlp"] == 5 * everything
     assert networks["digits", "convnet"] == 8 * place
     assert networks["fashion_mnist", "convnet"] == 5 * place
-    assert networks["few_digits", "convnet"] == 8 * (everything + 4 + 3)
+    assert networks["few_digits", "convnet"] == 5 * (everything + 4 + 3)
     assert networks["few_clothes", "convnet"] == 5 * (everything + 3 + 3)
-    assert networks["few_digits", "convnet_with_norm"] == 8 * 2
+    assert networks["few_digits", "convnet_with_norm"] == 5 * 2
     assert networks["few_clothes", "convnet_with_norm"] == 5 * 2
 
 

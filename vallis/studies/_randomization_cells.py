@@ -219,7 +219,7 @@ def laptop() -> list[Setting | Building]:
             data="fashion_mnist", network="convnet", problem=clothes, model=strided, training=training, num_seeds=5
         ),
         Setting(data=PAIR, network="mlp", problem=pair, model=mlp, training=training, num_seeds=8),
-        *_convnets("few_digits", few_digits, small, brief, 8),
+        *_convnets("few_digits", few_digits, small, brief, 5),
         *_convnets("few_clothes", few_clothes, strided, brief, 5),
         Building(data="digits", problem=digits, num_seeds=8),
         Building(data="fashion_mnist", problem=clothes, num_seeds=8),

@@ -91,7 +91,7 @@ class Patrini2017LossCorrection:
     def figures(self, rows: Sequence[Row]) -> Sequence[Figure]:
         found = []
         for data in DATA_SETS:
-            found += [_by_rate(rows, data, *asked) for asked in _DRAWN]
+            found += [_by_noise(rows, data, *asked) for asked in _DRAWN]
             found += [figure for condition in ESTIMATED for figure in _heatmaps(rows, data, condition)]
         return [figure for figure in found if figure.marks]
 
@@ -281,28 +281,27 @@ RULES: dict[str, tuple[Callable[..., Verdict], str, str, str]] = {
 
 _DRAWN = (
     ("generalization_gap", "test_accuracy", "Test accuracy"),
-    ("label_noise", "memorized_fraction", "Share of the wrong labels that is learned"),
+    ("label_noise", "memorized_fraction", "Share of wrong labels learned"),
 )
 
 
-def _by_rate(rows: Sequence[Row], data: str, measurement: str, key: str, title: str) -> Figure:
+def _by_noise(rows: Sequence[Row], data: str, measurement: str, key: str, title: str) -> Figure:
+    """A bar for each loss at each noise."""
     marks = []
-    for noise in ("symmetric", "asymmetric"):
-        rates = [rate for kind, rate in CONDITIONS if kind == noise]
-        for method, label in COMPARED.items():
-            found = numbers(rows, measurement, key, data, [((noise, rate), method) for rate in rates])
-            if len(found):
-                mean, error = mean_and_interval(found)
-                marks.append(
-                    Mark(kind="line", x=rates, y=mean, error=error, label=f"{noise}, {label} (n={len(found)})")
-                )
+    for method, label in COMPARED.items():
+        found = numbers(rows, measurement, key, data, [(condition, method) for condition in CONDITIONS])
+        if len(found):
+            mean, error = mean_and_interval(found)
+            x = [f"{noise} {rate:g}" for noise, rate in CONDITIONS]
+            marks.append(Mark(kind="bar", x=x, y=mean, error=error, label=f"{label} (n={len(found)})"))
     return Figure(
         name=f"{key}_{data}",
         title=f"{title}: {DATA_SETS[data].title}",
-        x=Axis(label="rate of wrong labels"),
+        x=Axis(label="noise, and its rate of wrong labels", scale="category"),
         y=Axis(label=title.lower()),
         marks=tuple(marks),
-        caption="Error bars: Student's 95 % interval over the seeds. Asymmetric noise strikes some classes only.",
+        caption="T is the transition matrix. Asymmetric noise strikes some classes only. Error bars: Student's 95 % "
+        "interval over the seeds.",
     )
 
 

@@ -40,7 +40,7 @@ class Zhang2017Randomization:
     fractions: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
     cifar10: Literal["none", "mini", "full"] = field(default="none", metadata={"was": "none"})
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     source: ClassVar[Source] = Source(
         title="Understanding deep learning requires rethinking generalization",
         authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
