@@ -11,7 +11,6 @@ None of these rays is used again, so that what is estimated with the ellipsoid h
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from vallis.numerics.rays import Frame, Rays
 # Dampings differ by this factor; the first is this share of the mean curvature.
 _STEP, _FIRST = 0.1, 0.01
 _FARTHEST = 7
+_PATIENCE = 2
 # Which of two ellipsoids is better can be told from rough radii.
 _TOLERANCE = 0.1
 
@@ -79,74 +79,86 @@ def basin_ellipsoid(
     Raises:
         SettingsError: as in `basin_radii`.
     """
-    pilots = _Pilots(
-        objective, frame, rng, num_pilots, {"cutoff": cutoff, "level": level, "cap": cap, "tolerance": _TOLERANCE}
-    )
-    best, radii = pilots.bound(None), pilots.radii
+    settings = {"cutoff": cutoff, "level": level, "cap": cap, "tolerance": _TOLERANCE}
+    pilots = _Pilots(objective, frame, rng, num_pilots, settings)
+    best, is_inside = pilots.bound(None), pilots.is_inside
     chosen: LayerEllipsoid | None = None
-    num_curvatures = 0
-    for place in range(num_rounds if radii.is_inside else 0):
+    num_curvatures, trouble = 0, ""
+    for place in range(num_rounds if is_inside else 0):
         try:
-            blocks = blocks_at(pilots.edge(chosen, radii), frame, rng.child("curvature", place), structure)
+            blocks = blocks_at(pilots.edge(chosen, place), frame, rng.child("curvature", place), structure)
         except LossError as error:
-            return BasinEllipsoid(
-                ellipsoid=chosen, lower_bound=best, num_evaluations=pilots.num_evaluations, trouble=str(error)
-            )
+            trouble = str(error)
+            break
         num_curvatures += num_pilots
-        bound, found, found_radii = pilots.best(blocks)
+        bound, found = pilots.best(blocks)
         if bound <= best:
             break
-        best, chosen, radii = bound, found, found_radii
+        best, chosen = bound, found
     return BasinEllipsoid(
-        ellipsoid=chosen, lower_bound=best, num_evaluations=pilots.num_evaluations, num_curvatures=num_curvatures
+        ellipsoid=chosen,
+        lower_bound=best,
+        num_evaluations=pilots.num_evaluations,
+        num_curvatures=num_curvatures,
+        trouble=trouble,
     )
 
 
 class _Pilots:
-    """Some rays, the same noise for every ellipsoid, so that differences between ellipsoids are none of the rays."""
+    """Rays that try ellipsoids, and others that find their edges.
+
+    All ellipsoids are tried on the same noise, so that differences between them are none of the rays. It must not be
+    the noise of the edges: an ellipsoid is narrow just where the points lie that it was made of.
+    """
 
     def __init__(
         self, objective: Objective, frame: Frame, rng: Rng, num_rays: int, settings: Mapping[str, Any]
     ) -> None:
-        self.objective, self.frame, self.rng, self.num_rays = objective, frame, rng.child("pilots"), num_rays
+        self.objective, self.frame, self.rng, self.num_rays = objective, frame, rng, num_rays
         self.settings, self.num_evaluations = settings, 0
-        self.radii: BasinRadii
         self.start: float | None = None
+        self.is_inside = False
 
     def bound(self, ellipsoid: LayerEllipsoid | None) -> float:
         """The lower bound of the log-volume that rays of this ellipsoid give, without the unit ball's."""
-        rays = Rays(self.frame, self.rng, "sphere", ellipsoid)
-        self.radii = basin_radii(self.objective, rays, self.num_rays, start=self.start, **self.settings)
-        self.start = float(np.median(self.radii.radii)) or None
-        self.num_evaluations += self.radii.num_evaluations
-        terms = self.frame.num_coordinates * self.radii.log_radii + self.radii.log_weights
-        return float(terms.mean())
+        found = self._radii(Rays(self.frame, self.rng.child("trials"), "sphere", ellipsoid))
+        self.is_inside = found.is_inside
+        return float((self.frame.num_coordinates * found.log_radii + found.log_weights).mean())
 
-    def best(self, blocks: Sequence[Block | None]) -> tuple[float, LayerEllipsoid, BasinRadii]:
-        """The best damping: from the first one on, in the direction in which the bound rises, until it falls."""
-        found = {}
+    def best(self, blocks: Sequence[Block | None]) -> tuple[float, LayerEllipsoid]:
+        """The best damping: from the first one on, in the direction in which the bound rises, until it only falls."""
+        found: dict[int, tuple[float, LayerEllipsoid]] = {}
 
         def tried(power: int) -> float:
             if power not in found:
                 ellipsoid = LayerEllipsoid(blocks, _FIRST * _STEP**power)
-                found[power] = (self.bound(ellipsoid), ellipsoid, self.radii)
+                found[power] = (self.bound(ellipsoid), ellipsoid)
             return found[power][0]
 
         way = 1 if tried(1) > tried(0) else -1
-        power = max(0, way)
-        while abs(power) < _FARTHEST and tried(power + way) > tried(power):
+        power = best = max(0, way)
+        while abs(power) < _FARTHEST and abs(power - best) < _PATIENCE:
             power += way
-        return found[power]
+            best = max(power, best, key=tried)
+        return found[best]
 
-    def edge(self, ellipsoid: LayerEllipsoid | None, radii: BasinRadii) -> list[Objective]:
-        """The loss surface around the points where the pilot rays of an ellipsoid meet the edge."""
-        drawn = Rays(self.frame, self.rng, "sphere", ellipsoid).draw(0, self.num_rays)
+    def edge(self, ellipsoid: LayerEllipsoid | None, place: int) -> list[Objective]:
+        """The loss surface around points where rays of an ellipsoid meet the edge, other rays for every place."""
+        rays = Rays(self.frame, self.rng.child("edge", place), "sphere", ellipsoid)
+        radii = self._radii(rays).radii.tolist()
+        directions = rays.draw(0, self.num_rays).directions
         return [
             self.objective.at(
                 [
-                    value if part is None else value + math.exp(radius) * part[place]
-                    for value, part in zip(self.objective.origin, drawn.directions, strict=True)
+                    value if part is None else value + radius * part[ray]
+                    for value, part in zip(self.objective.origin, directions, strict=True)
                 ]
             )
-            for place, radius in enumerate(radii.log_radii.tolist())
+            for ray, radius in enumerate(radii)
         ]
+
+    def _radii(self, rays: Rays) -> BasinRadii:
+        found = basin_radii(self.objective, rays, self.num_rays, start=self.start, **self.settings)
+        self.start = float(np.median(found.radii)) or None
+        self.num_evaluations += found.num_evaluations
+        return found
