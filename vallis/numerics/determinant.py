@@ -82,8 +82,8 @@ def log_determinant(
 ) -> LogDeterminant:
     """``log det(A + shift) = sum log(eigenvalue + shift)``, natural, for a shift that makes all of them positive.
 
-    Intervals for 95 % cover the truth about as often as they say, or more often: of four network-like spectra 97 to 100 %
-    at 4 probes (1000 seeds each) and 94 to 99 % at 16 (300 seeds), 100 % at 2.
+    Intervals for 95 % cover the truth about as often as they say, or more often: of four network-like spectra 97 to
+    100 % at 4 probes (1000 seeds each) and 94 to 99 % at 16 (300 seeds), 100 % at 2.
 
     Args:
         operator: A; it must be symmetric.
