@@ -109,12 +109,14 @@ def exact_fisher(name: str) -> None:
 
 
 def sampled_fisher(name: str) -> None:
+    """Half the sum of two draws errs by noise alone, which is as large as half their difference; and it is small."""
     solution = NETWORKS[name]()
     truth = dense_gauss_newton(solution)
-    operator = SampledFisher(surface(solution), Rng(3), num_draws=1000)
     vectors = torch.linalg.eigh(truth).eigenvectors[:, -2:]
-    error = torch.stack([operator @ vector - truth @ vector for vector in vectors.T], 1)
-    assert 0 < float(error.norm()) < 0.15 * float((truth @ vectors).norm())
+    one, other = (SampledFisher(surface(solution), Rng(seed), num_draws=500) @ vectors for seed in (3, 4))
+    error, noise = float(((one + other) / 2 - truth @ vectors).norm()), float((one - other).norm() / 2)
+    assert 0 < error < 5 * noise
+    assert error < 0.15 * float((truth @ vectors).norm())
 
 
 def empirical_fisher(name: str) -> None:

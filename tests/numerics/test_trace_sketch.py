@@ -80,7 +80,8 @@ def test_a_krylov_space_costs_little_where_nothing_stands_out(matrix: torch.Tens
     """Of signs alone the error is known; of n products a ninth is tried on the space: root of 9/8, and noise of 200.
 
     The root mean square of 200 normal errors is within 16 % of its mean in all but one case of a thousand. The error
-    bar by the jackknife is on average too large, if anything, and by no more than a half here.
+    bar by the jackknife is on average too large, if anything (Efron and Stein 1981): by 8 to 24 % on six spectra (100
+    seeds each, decision 0005). So it may be too small by noise alone, and too large by both.
     """
     true, num_products = float(matrix.trace()), 54
     signs = np.sqrt(2 * float((matrix**2).sum() - (matrix.diagonal() ** 2).sum()) / num_products)
@@ -89,7 +90,7 @@ def test_a_krylov_space_costs_little_where_nothing_stands_out(matrix: torch.Tens
     claimed = np.array([each.stderr for each in found], dtype=float)
     error = np.sqrt(np.mean(errors**2))
     assert error < 1.16 * np.sqrt(9 / 8) * signs
-    assert error / 1.16 < np.sqrt(np.mean(claimed**2)) < 1.5 * error
+    assert error / 1.16 < np.sqrt(np.mean(claimed**2)) < 1.24 * 1.16 * error
 
 
 def test_probes_that_correct_each_other_beat_those_that_do_not() -> None:

@@ -85,7 +85,7 @@ def chance_of_agreement(num_samples: int) -> float:
 
 
 def skewness_notes(samples: Floats) -> tuple[Note, ...]:
-    """Says when independent samples ``(K,)`` are so skewed that an interval of Student's t covers less than it says."""
+    """Says when independent samples ``(K,)`` are too skewed for an interval by their scatter alone."""
     count = len(samples)
     if count < _FEWEST_FOR_SKEWNESS or not samples.std() > 1e-12 * np.abs(samples).max():
         return ()
@@ -97,7 +97,7 @@ def skewness_notes(samples: Floats) -> tuple[Note, ...]:
         return ()
     text = (
         f"What the probes say is skewed (skewness {skewness:.2g}), as one direction that holds much of the sum makes "
-        "it, and the interval then covers the truth less often than it says: take the largest eigenpairs out as known."
+        "it, and their scatter alone says too little of their error: take the largest eigenpairs out as known."
     )
     return (Note(code="skewed_samples", text=text),)
 

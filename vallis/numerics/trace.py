@@ -142,8 +142,8 @@ def trace(
             error bar looks small stops where it is too small.
         rng: where the vectors come from.
         known: Ritz pairs of the operator, orthonormal: their part of the trace is taken exactly and the rest is
-            estimated. It pays where few eigenvalues hold most of it: the error bar of signs is then that of their
-            noise. Pairs that have not converged leave the estimate unbiased, and a note says so.
+            estimated. It pays where few eigenvalues hold most of it.
+            Pairs that have not converged leave the estimate unbiased, and a note says so.
         method: "auto" takes "krylov", or "hutchinson" where there are fewer than 18 products, or the vectors of a
             sketch would need more than a gibibyte. Where there are no more dimensions (beside the known pairs) than
             products, all but "hutchinson" sum up exactly.
