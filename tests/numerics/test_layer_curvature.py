@@ -39,6 +39,15 @@ def test_it_is_the_block_of_the_gauss_newton_matrix(name: str) -> None:
             torch.testing.assert_close(bias, found[len(weight) :, len(weight) :], rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("budget", [0, None])
+def test_where_every_example_has_one_row_the_matrix_takes_no_product(budget: int | None) -> None:
+    objective = Objective(rectified(), dtype=torch.float64)
+    operator = LayerGaussNewton(objective, "2", "weight", budget=budget)
+    matrix = operator.dense()
+    assert operator.num_products == 0
+    torch.testing.assert_close(matrix, operator @ torch.eye(operator.size).double(), rtol=1e-11, atol=1e-14)
+
+
 @pytest.mark.parametrize("name", ["rectified", "dead_relu"])
 def test_in_a_piecewise_linear_network_it_is_the_hessian(name: str) -> None:
     """D1 of the paper's card: the relative Frobenius error is at most 1e-8, and the block is semidefinite."""

@@ -180,3 +180,11 @@ def test_misfits_are_refused_in_a_sentence() -> None:
 def test_positions_must_be_some_of_the_coordinates(places: list[int]) -> None:
     with pytest.raises(UsageError, match=r"positions in 0\.\.6"):
         Restricted(Dense(A), torch.tensor(places, dtype=torch.long))
+
+
+def test_a_matrix_that_is_held_takes_no_product() -> None:
+    held = Dense(A)
+    copied = held.dense()
+    assert (held.num_products, torch.equal(copied, A)) == (0, True)
+    copied.zero_()
+    assert torch.equal(held.matrix, A)

@@ -39,6 +39,10 @@ def test_no_docstring_is_an_empty_one(text: str | None) -> None:
         ("mine.parts:HessianTrace", "Hessian trace"),
         ("zhang2017_randomization", "Zhang2017 randomization"),
         ("train_loss", "Train loss"),
+        ("pac_bayes", "PAC-Bayes"),
+        ("mine:PacBayesBound", "PAC-Bayes bound"),
+        ("layer_hessians", "Layer Hessians"),
+        ("resnet20", "ResNet20"),
         ("", ""),
     ],
 )
@@ -55,7 +59,9 @@ def test_titles(name: str, title: str) -> None:
         ),
         ({"a": None, "b": [1.5, "x"]}, "a=none, b=1.5, x"),
         (True, "True"),
-        ([], ""),
+        ([], "()"),
+        ((), "()"),
+        ("", '""'),
     ],
 )
 def test_settings(value: object, says: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -89,3 +91,19 @@ def test_a_layer_that_is_used_twice_is_left_alone() -> None:
     for solution in (twice, made(tied)):
         assert {"homogeneous", "feedforward"} <= solution.net.traits
         assert all(symmetry(solution, Rng(0)) is None for symmetry in SYMMETRIES.values())
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        # Every unit stands at five positions, side by side in what the second layer is given.
+        lambda: (nn.Linear(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(20, 2)),
+        # Neighbouring units are pooled, so that another order pools others.
+        lambda: (nn.Linear(3, 4), nn.ReLU(), nn.AvgPool2d((5, 2)), nn.Flatten(), nn.Linear(2, 2)),
+    ],
+)
+def test_units_that_have_no_order_of_their_own_are_left_alone(layers: Any) -> None:
+    x, y = torch.randn(6, 5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1] * 3)
+    solution = solution_of(nn.Sequential(*layers()), nn.CrossEntropyLoss(), train=(x, y))
+    assert "feedforward" in solution.net.traits
+    assert unit_permutation(solution, Rng(0)) is None

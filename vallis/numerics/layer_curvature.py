@@ -19,6 +19,7 @@ from vallis.core.errors import ModelError
 from vallis.core.objective import Objective, Term
 from vallis.numerics.affine import affine_layers
 from vallis.numerics.flows import Affine
+from vallis.numerics.layer_hessian import LayerHessian
 from vallis.numerics.memory import spare_bytes
 from vallis.numerics.operators import Operator
 from vallis.numerics.pulled import pulled_roots
@@ -80,6 +81,17 @@ class LayerGaussNewton(Operator):
     def num_kept(self) -> int:
         """How many batches are held in memory."""
         return len(self._kept)
+
+    def dense(self) -> torch.Tensor:
+        """``(P, P)`` the matrix: at once, where every example has one row and the weight stands alone."""
+        if not self.weighted or self.biased:
+            return super().dense()
+        total = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+        for rows in self._batches():
+            if len(rows.inputs) != len(rows.pulled):
+                return super().dense()
+            total += LayerHessian(torch.bmm(rows.pulled.transpose(1, 2), rows.pulled), rows.inputs).dense()
+        return total
 
     def _product(self, vector: torch.Tensor) -> torch.Tensor:
         m, n = self.layer.shape

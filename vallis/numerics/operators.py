@@ -157,6 +157,10 @@ class Dense(Operator):
         self.matrix = matrix
         self.is_symmetric = bool(torch.allclose(matrix, matrix.T, equal_nan=True))
 
+    def dense(self) -> torch.Tensor:
+        """``(P, P)`` a copy of the matrix, which takes no product."""
+        return self.matrix.clone()
+
     def _product(self, vector: torch.Tensor) -> torch.Tensor:
         return self.matrix @ vector
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vallis.core.spelling import in_words, spelled
 from vallis.core.types import Source
 
-_ACRONYMS = {"ntk", "nngp", "sgd", "sam", "pac", "mlp", "pca", "cka", "kl", "ggn"}
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _LABEL = re.compile(r"^(Definition|Unit|Source|Cost|Says little when):[ \t]*", re.MULTILINE)
 
@@ -38,19 +38,20 @@ def title(name: str) -> str:
     last = name.rpartition(":")[2].rpartition(".")[2]
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", last).replace("_", " ").split()
     # A word with capitals of its own inside (ResNet) is left as it is.
-    said = [w.upper() if w.lower() in _ACRONYMS else w.lower() if w[1:].islower() else w for w in words]
-    text = " ".join(said) or name
+    text = spelled(" ".join(word.lower() if word[1:].islower() else word for word in words)) or name
     return text[:1].upper() + text[1:]
 
 
 def words(key: str) -> str:
     """A value's key as it is read: ``top_eigenvalue`` -> ``top eigenvalue``, ``num_steps`` -> ``number of steps``."""
-    said = key.replace("_", " ").strip()
+    said = in_words(key)
     return f"number of {said[4:]}" if said.startswith("num ") else said
 
 
 def setting(value: Any) -> str:
-    """A setting in few words: a part by its name and its settings, a list by its items."""
+    """A setting in few words: a part by its name and its settings, a list by its items; what is empty is seen to be."""
+    if value in ("", [], ()):
+        return '""' if value == "" else "()"
     if isinstance(value, Mapping):
         if "name" in value and "settings" in value:
             inner = ", ".join(f"{key}={setting(held)}" for key, held in value["settings"].items())

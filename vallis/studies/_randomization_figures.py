@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vallis.core.spelling import in_words
 from vallis.core.types import Axis, Figure, Mark, Row
 from vallis.studies import _randomization_curves
 from vallis.studies._closed_form_rules import BUILT, CONSTRUCTED, GABOR, KERNEL, LABELS, LINEAR, found
@@ -112,15 +113,15 @@ def _regularizers(rows: Sequence[Row], data: str, labels: Variant) -> Figure:
         mine = [(regularizer, lines) for shown, regularizer, lines in bars if shown == network]
         means, errors = zip(*(mean_and_interval(lines) for _, lines in mine), strict=True)
         least, most = (chosen(len(lines) for _, lines in mine) for chosen in (min, max))
-        words = network.replace("_", " ")
+        words = in_words(network)
         label = f"{words} (n={least})" if least == most else f"{words} (n={least} to {most})"
-        names = [regularizer.replace("_", " ") for regularizer, _ in mine]
+        names = [in_words(regularizer) for regularizer, _ in mine]
         marks.append(Mark(kind="bar", x=names, y=np.concatenate(means), error=np.concatenate(errors), label=label))
     return Figure(
         name=f"{name}_{data}",
         title=f"Regularisers on {'random' if noise else 'true'} labels: {held.title}",
         x=Axis(label="regulariser", scale="category"),
-        y=Axis(label=key.replace("_", " ")),
+        y=Axis(label=in_words(key)),
         marks=tuple(marks),
         caption=f"Compare table {4 if noise else 1} of the paper. {_INTERVALS}",
     )
@@ -162,7 +163,7 @@ def _linear_models(rows: Sequence[Row]) -> Figure:
         columns = [found(rows, LINEAR, f"{name}_norm_ratio", data, [LABELS[0]]) for name in names]
         if _alike(columns):
             mean, error = mean_and_interval(np.concatenate(columns, axis=1))
-            words = [name.replace("_", " ") for name in names]
+            words = [in_words(name) for name in names]
             label = f"{held.title.removeprefix('the ')} (n={len(columns[0])})"
             marks.append(Mark(kind="bar", x=words, y=mean, error=error, label=label))
     return Figure(

@@ -39,6 +39,11 @@ def unit_permutation(solution: Solution, rng: Rng) -> Solution | None:
     if "feedforward" not in solution.net.traits or not _are(solution, "Linear"):
         return None
     params = dict(solution.params)
+    widths = [params[layer.parameters[0]].shape for layer in layers]
+    # Units that are laid side by side over positions, or pooled with their neighbours, have no order of their own.
+    pooled = any("Pool" in type(part).__name__ for part in solution.net.module.modules())
+    if pooled or any(before[0] != after[1] for before, after in pairwise(widths)):
+        return None
     for place, (layer, following) in enumerate(pairwise(layers)):
         size = len(params[layer.parameters[0]])
         order = torch.randperm(size, generator=rng.child("order", place).torch())

@@ -30,6 +30,7 @@ from vallis.numerics.kronecker import Factors
 from vallis.numerics.kronecker_operators import Kronecker
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.layer_curvature import LayerGaussNewton
+from vallis.numerics.layer_hessian import weight_hessian
 from vallis.numerics.operators import Dense, Operator
 from vallis.numerics.spectra import Eigenpairs
 
@@ -74,7 +75,7 @@ class Structure:
 
 def structure_of(objective: Objective, layer: Affine, factors: Factors, asked: Asked, rng: Rng) -> Structure:
     """The block of the Hessian of a layer's weight, beside ``E[M ⊗ x x']`` and ``E[M] ⊗ E[x x']``."""
-    hessian = Hessian(objective, only=(layer.weight,))
+    hessian = weight_hessian(objective, layer)
     exact = LayerGaussNewton(objective, layer.name, "weight")
     product = Kronecker(factors.outputs, factors.inputs)
     size, dense = hessian.size, hessian.size <= asked.dense_size
@@ -93,7 +94,8 @@ def structure_of(objective: Objective, layer: Affine, factors: Factors, asked: A
         _apart(block, exact, asked, rng.child("distance")),
         _apart(block, product, asked, rng.child("distance")),
     ]
-    hessian.clear()
+    if isinstance(hessian, Hessian):
+        hessian.clear()
     pairs = spectrum.largest
     top = float(pairs.values[0]) if len(pairs) else 0.0
     own = torch.linalg.eigvalsh(factors.outputs).flip(0).clamp(min=0).cpu().numpy()

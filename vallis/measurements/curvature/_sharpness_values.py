@@ -13,6 +13,7 @@ from vallis.core.capture import layers_of
 from vallis.core.catalog import unknown
 from vallis.core.errors import LossError
 from vallis.core.objective import Objective
+from vallis.core.spelling import in_words
 from vallis.core.types import Estimate, Mark, Note, Result, Solution, Source
 from vallis.measurements.curvature._words import counted
 from vallis.numerics.ascent import Ascent, MeanRise
@@ -131,7 +132,7 @@ def average(name: str, found: MeanRise, unit: str, radius: float, is_double: boo
     notes = []
     if abs(found.value) < 4 * found.rounding:
         way = "a larger radius" if is_double else 'precision="float64", or a larger radius'
-        text = f"The {_spoken(name)} is no larger than the rounding of the loss: {way} resolves more."
+        text = f"The {in_words(name)} is no larger than the rounding of the loss: {way} resolves more."
         notes.append(Note(code="rounding", text=text))
     return Found(values={name: value}, notes=tuple(notes), num_gradients=cost)
 
@@ -156,7 +157,7 @@ def fisher_rao(ground: Surface) -> Found:
         try:
             value = norm(ground.objective)
         except LossError as error:
-            text = f"There is no {_spoken(name)}: {error}."
+            text = f"There is no {in_words(name)}: {error}."
             found += Found(values={}, notes=(Note(code=f"no_{name}", text=text),))
             continue
         estimate = Estimate(value=value, stderr=0.0, n=len(ground.objective.data), unit=ground.unit, method=method)
@@ -210,14 +211,10 @@ def weight_of(solution: Solution, objective: Objective, layer: str) -> str | Non
 
 
 def _not_converged(what: str, after: str) -> Note:
-    text = f"The {_spoken(what)} has not converged after {after}: it may be larger."
+    text = f"The {in_words(what)} has not converged after {after}: it may be larger."
     return Note(code="not_converged", text=text)
 
 
 def _not_finite(name: str, radius: float) -> Note:
-    text = f"Within the radius {radius:g} of the {_spoken(name)} there are places where the loss is no finite number."
+    text = f"Within the radius {radius:g} of the {in_words(name)} there are places where the loss is no finite number."
     return Note(code="not_finite", text=text)
-
-
-def _spoken(name: str) -> str:
-    return name.replace("fisher_rao", "Fisher-Rao").replace("_", " ")

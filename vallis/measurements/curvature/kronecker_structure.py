@@ -8,8 +8,9 @@ Definition: for each layer z = W x + b the block H of the Hessian of the mean lo
     |Mat(h)' u_i|^2 along the eigenvectors of E[x x'] and of E[M]. Convolutions act on patches, as sums over positions.
 Unit: nats/weight^2 for eigenvalues (nats is the loss's own unit where it is no log-likelihood); the rest are pure.
 Source: Wu et al. (2020), Dissecting Hessian.
-Cost: layers of up to dense_size weights are written out: two gradients for each weight. Larger ones take tens of
-    products, two gradients each. C - 1 gradients for the factors of all layers (C classes).
+Cost: layers of up to dense_size weights are written out: m gradients, and two that prove it, where each example passes
+    the layer once, else (tokens, convolutions) two for each weight. Larger ones take tens of products, two gradients
+    each. C - 1 gradients for the factors of all layers (C classes).
 Says little when: the loss is almost zero, where M is carried by a few examples; eigenvalues lie close together, whose
     vectors are any of their span.
 """

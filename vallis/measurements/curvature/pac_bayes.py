@@ -1,13 +1,13 @@
 """A guarantee for networks drawn around this one: a PAC-Bayes bound on their error on new examples.
 
 Definition: the prior over weights is N(w_0, lambda I) with w_0 that no example chose: where training began, or zero.
-    The posterior is N(w, Q' diag(e^2s) Q); w, s and lambda are found by minimising the loss of drawn networks, in a
-    form above the error, plus B = sqrt((KL + 2 log(b log(c / lambda)) + log(pi^2 m / (6 delta))) / (2 (m - 1))) over m
-    examples. bound is kl^-1(e || 2 B^2), with e an upper bound on the training error of drawn networks, from
-    num_draws of them. Axes Q: "standard" those of the parameters (Dziugaite and Roy), "curvature" the eigenvectors of
-    the Kronecker factors E[M] and E[x x'] of each layer at the network, "refreshed" the same computed anew at the mean
-    as it moves. Each bound holds by itself with probability 1 - failure - draws_failure over training sets and draws;
-    the smallest of k with k times these chances taken off.
+    The posterior is N(w, Q' diag(e^2s) Q); w, s and lambda are found by minimising the loss of drawn networks (over log
+    2 with two classes, so that it is nowhere below the error) plus B = sqrt((KL + 2 log(b log(c / lambda)) + log(pi^2 m
+    / (6 delta))) / (2 (m - 1))) over m examples. bound is kl^-1(e || 2 B^2), with e an upper bound on the training
+    error of drawn networks, from num_draws of them. Axes Q: "standard" those of the parameters (Dziugaite and Roy),
+    "curvature" the eigenvectors of the Kronecker factors E[M] and E[x x'] of each layer at the network, "refreshed" the
+    same computed anew at the mean as it moves. Each bound holds by itself with probability 1 - failure - draws_failure
+    over training sets and draws; the smallest of k with k times these chances taken off.
 Unit: 1: bounds and errors are probabilities. Divergences are in nats.
 Source: Dziugaite and Roy (2017), sections 2 to 4; Wu et al. (2020), Dissecting Hessian, section 5.
 Cost: one gradient of a batch for each step, so epochs gradients for each kind of axes; num_draws networks forward on a
@@ -176,7 +176,7 @@ class PacBayes:
             name="pac_bayes_objective",
             title="How the posteriors were found",
             x=Axis(label="epoch"),
-            y=Axis(label="loss above the error + penalty", scale="log"),
+            y=Axis(label="loss + penalty", scale="log"),
             marks=tuple(Mark(kind="line", x=f.coords["epoch"], y=f.data, label=basis) for basis, f in lines),
         )
         return (bars, walk) if self.epochs else (bars,)

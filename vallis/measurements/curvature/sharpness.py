@@ -34,6 +34,7 @@ import torch
 
 from vallis.core.numbers import quantity, written
 from vallis.core.rng import Rng
+from vallis.core.spelling import in_words
 from vallis.core.types import Array, Axis, Estimate, Figure, Note, Outcome, Result, Solution, Source
 from vallis.measurements.curvature import _sharpness_values as family
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
@@ -46,17 +47,11 @@ from vallis.numerics.surface import Precision, Surface, surface
 from vallis.numerics.trace import EXACT_SIZE, Trace, trace
 from vallis.testing.symmetries import layer_rescaling
 
-_NAMES = {
-    "top_eigenvalue": "top eigenvalue",
-    "trace": "trace",
-    "worst_rise": "worst rise",
-    "average_rise": "average rise",
-    "worst_relative_rise": "worst relative rise",
-    "average_relative_rise": "average relative rise",
-    "fisher_rao_norm": "Fisher-Rao norm",
-    "model_fisher_rao_norm": "model Fisher-Rao norm",
-    "relative_flatness": "relative flatness",
-}
+_KEYS = (
+    *("top_eigenvalue", "trace", "worst_rise", "average_rise", "worst_relative_rise", "average_relative_rise"),
+    *("fisher_rao_norm", "model_fisher_rao_norm", "relative_flatness"),
+)
+_NAMES = {key: in_words(key) for key in _KEYS}
 _SEEN = ("top_eigenvalue", "trace", "worst_rise", "average_rise")
 _NOT_SEEN = tuple(key for key in _NAMES if key not in _SEEN)
 _NORMS = ("fisher_rao_norm", "relative_flatness")
