@@ -48,8 +48,8 @@ class GradientDescent:
             "step" at each epoch in `milestones`.
         dropout: the p of every dropout layer; None leaves the network's own.
         augmentation: random changes of pictures ``(B, C, H, W)``, new at every step: "shift" by up to an eighth, "flip"
-            left and right, "crop_flip" both; "rotate" by up to 25 degrees, "flip_rotate" both; "colour" changes
-            brightness, contrast, saturation and hue. See `vallis.training._augmentation.augment`.
+            left and right, "crop_flip" both; "rotate" by up to 25 degrees (bilinear, zeros outside), "flip_rotate" with
+            "flip"; "colour" changes brightness, contrast, saturation and hue.
         max_steps: the most steps, for each task.
         stop_train_loss: stop once the mean loss over the train split, in eval mode, is at most this.
         stop_train_accuracy: stop once the share of targets that are classified rightly on it is at least this.
