@@ -221,7 +221,7 @@ def _notes(volume: LogVolume, fitted: BasinEllipsoid | None, num_scans: int) -> 
         notes.append(Note(code="first_crossings", text=text))
     if not volume.is_resolved:
         text = (
-            f"The log-volume rests on {volume.effective_sample_size:.2g} effective rays of {volume.num_rays:,}, where "
+            f"Effectively {volume.effective_sample_size:.2g} of {volume.num_rays:,} rays make the log-volume, where "
             f"{FEWEST_EFFECTIVE:g} would be needed for an error bar: it is a maximum over rays, its interval means "
             "nothing, and the true volume is larger."
         )
