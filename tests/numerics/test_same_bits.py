@@ -69,3 +69,8 @@ def test_nothing_global_is_drawn_from() -> None:
     x = torch.randn(3, 17, generator=torch.Generator().manual_seed(1))
     chosen((doubled_slowly, nearly_doubled), x, torch.empty_like(x))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_cannot_be_compared_is_left_to_the_first() -> None:
+    x = torch.randn(40, 16, dtype=torch.complex64)
+    assert chosen((doubled_slowly, doubled), x, torch.empty_like(x)) is doubled_slowly

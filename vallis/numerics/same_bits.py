@@ -24,19 +24,30 @@ _TIMINGS = 3
 # last few of a vector, may be computed by other instructions than those before them.
 _NUMBERS, _MEMBERS, _MOST_DRAWS = 2**13, 32, 32
 
+# Of the same size; numbers of other types are not tried.
+_INTEGERS = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
+
 
 def chosen(ways: tuple[Way, ...], *operands: torch.Tensor | None) -> Way:
     """The quickest way that has the bits of the first, for tensors that lie like these.
 
     Args:
         ways: the first says what is right; off the CPU, where nobody holds the clock, the second is the favourite.
-        operands: what they are given. Their numbers are not looked at, and nothing is written.
+        operands: what they are given. Their numbers are not looked at, and nothing is written. What repeats itself in
+            memory does so along the first axis.
     """
     return _chosen(ways, tuple(_layout(operand) for operand in operands), torch.get_num_threads())
 
 
 @cache
 def _chosen(ways: tuple[Way, ...], layouts: tuple[Layout, ...], threads: int) -> Way:
+    if not all(layout is None or layout[2] in _INTEGERS for layout in layouts):
+        return ways[0]
     right = [ways[0], *(way for way in ways[1:] if agree(ways[0], way, layouts))]
     if all(layout is None or layout[3].type == "cpu" for layout in layouts):
         operands = _drawn(layouts, torch.Generator().manual_seed(0))
@@ -64,7 +75,7 @@ def agree(first: Way, other: Way, layouts: tuple[Layout, ...]) -> bool:
 
 def _bits(numbers: torch.Tensor) -> torch.Tensor:
     """The numbers as integers, so that zeros of two signs differ."""
-    return numbers.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[numbers.itemsize])
+    return numbers.view(_INTEGERS[numbers.dtype])
 
 
 def _layout(operand: torch.Tensor | None) -> Layout:
