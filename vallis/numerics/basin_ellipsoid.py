@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vallis.core.errors import LossError
+from vallis.core.errors import LossError, ModelError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.numerics.basin_radii import BasinRadii, Level, basin_radii
@@ -87,7 +87,7 @@ def basin_ellipsoid(
     for place in range(num_rounds if is_inside else 0):
         try:
             blocks = blocks_at(pilots.edge(chosen, place), frame, rng.child("curvature", place), structure)
-        except LossError as error:
+        except (LossError, ModelError) as error:
             trouble = str(error)
             break
         num_curvatures += num_pilots

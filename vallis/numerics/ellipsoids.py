@@ -86,6 +86,7 @@ def blocks_at(
 
     Raises:
         LossError: the loss has no scores, or is not convex in them.
+        ModelError: what goes through a layer cannot be told apart by example.
     """
     outputs: dict[str, torch.Tensor] = {}
     inputs: dict[str, torch.Tensor] = {}
