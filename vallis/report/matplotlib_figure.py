@@ -137,7 +137,10 @@ def _scatter(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: in
         shown = axes.scatter(mark.x, mark.y, c=mark.z, norm=norm, cmap=scale, s=size**2, marker=shape, **edge)
         _colour_bar(drawing, axes, figure, shown)
         return
-    axes.plot(mark.x, mark.y, shape, color=colour, markersize=size, alpha=style.MARKER_OPACITY, markeredgewidth=0)
+    rim: Any = {"alpha": style.MARKER_OPACITY, "markeredgewidth": 0}
+    if any(other.kind == "heatmap" for other in figure.marks):  # on a coloured ground a rim keeps points apart from it
+        rim = {"markeredgewidth": 0.6, "markeredgecolor": "white"}
+    axes.plot(mark.x, mark.y, shape, color=colour, markersize=size, **rim)
     _error_bars(axes, mark, colour)
 
 
@@ -283,4 +286,8 @@ def _legend(axes: Any, figure: Figure) -> None:
             handles.setdefault(mark.label, Patch(color=colour, alpha=style.BAND_OPACITY if mark.kind == "band" else 1))
     if handles:
         labels = [_text(label if not label.startswith("_") else f" {label}", 40) for label in handles]
-        axes.legend(list(handles.values()), labels, frameon=False, fontsize=8, labelcolor=style.LIGHT.ink)
+        look: dict[str, Any] = {"frameon": False, "fontsize": 8, "labelcolor": style.LIGHT.ink}
+        if any(mark.kind == "heatmap" for mark in figure.marks):  # no place on it is free
+            axes.figure.legend(list(handles.values()), labels, loc="outside lower center", ncols=4, **look)
+        else:
+            axes.legend(list(handles.values()), labels, **look)

@@ -84,6 +84,8 @@ def _series(figure: Figure, mark: Mark, place: int, shared: Spec) -> Spec:
             "opacity": style.MARKER_OPACITY,
             "symbol": symbol,
         }
+        if any(other.kind in GRIDS for other in figure.marks):  # on a coloured ground a rim keeps points apart from it
+            marker |= {"line": {"color": "@paper", "width": 1.2}, "opacity": 1.0, "size": style.MARKER_SIZE + 1.5}
         if mark.z is not None:
             marker |= _tinted(figure, mark)
             trace["text"] = _plain(mark.z)  # for hovering

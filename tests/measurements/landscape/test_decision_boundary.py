@@ -85,7 +85,7 @@ def test_what_has_no_map_says_so() -> None:
 def test_maps_side_by_side() -> None:
     results = {name: measured(MAP, make()) for name, make in (("one", binary), ("other", binary))}
     figure = gallery(results)
-    (ground, *points) = figure.marks
+    (*points, ground) = figure.marks
     assert ground.z.shape == (21, 43)
     assert np.isnan(ground.z[:, 21]).all()
     np.testing.assert_array_equal(ground.z[:, :21], ground.z[:, 22:])

@@ -32,8 +32,8 @@ def test_the_words() -> None:
 
 def test_two_classes_are_one_signed_picture_and_more_are_two() -> None:
     (one,) = figures(result([[0, 1], [0, 1]], 2))
-    assert one.marks[0].z.tolist() == [[-0.5, 0.5], [-0.5, 0.5]]
-    assert [mark.label for mark in one.marks[1:]] == ["class 0", "answered wrongly"]
+    assert one.marks[-1].z.tolist() == [[-0.5, 0.5], [-0.5, 0.5]]
+    assert [mark.label for mark in one.marks[:-1]] == ["class 0", "answered wrongly"]
     three = figures(measured(DecisionBoundary(num_points=9), mlp()))
     assert [figure.name for figure in three] == ["decision_boundary", "answer_margins"]
     assert len(figures(measured(DecisionBoundary(num_points=9), binary()))) == 1

@@ -28,7 +28,8 @@ def figures(result: Result) -> tuple[Figure, ...]:
     y, x = _coords(result)
     across, along = (Axis(label=_LABELS[dim]) for dim in result.array("classes").dims)
     height, data = _heights(result)
-    marks = (Mark(kind="heatmap", x=x, y=y, z=data), *_examples(result.array("examples").data, 0.0))
+    # The ground comes last, so that the classes have the first colours, which are those of its ends.
+    marks = (*_examples(result.array("examples").data), Mark(kind="heatmap", x=x, y=y, z=data))
     title = "What is answered where"
     found = [Figure(name="decision_boundary", title=title, x=along, y=across, z=height, marks=marks)]
     if not _two(result):
@@ -57,6 +58,8 @@ def reading(result: Result) -> str:
 def gallery(named: Mapping[str, Result], title: str = "What each network answers") -> Figure:
     """The maps of several results of `decision_boundary` side by side, from left to right, with their examples.
 
+    Each is drawn as large as the first, whose coordinates stand on the axes.
+
     Args:
         named: the results by what to call them.
         title: of the figure.
@@ -78,9 +81,12 @@ def gallery(named: Mapping[str, Result], title: str = "What each network answers
     marks: list[Mark] = []
     for place, result in enumerate(named.values()):
         pieces += [_heights(result)[1], blank]
-        own_up, own_right = _coords(result)
-        moved = place * shift + low - float(own_right[0])
-        marks += _examples(result.array("examples").data, moved, float(up[0]) - float(own_up[0]))
+        points = result.array("examples").data.copy()
+        for column, own, first in zip((1, 0), _coords(result), (up, right), strict=True):
+            share = (points[:, column] - own[0]) / np.ptp(own)
+            points[:, column] = first[0] + share * np.ptp(first)
+        points[:, 0] += place * shift
+        marks += _examples(points)
     sheet = np.concatenate(pieces[:-1], axis=1)
     x = low + step * np.arange(sheet.shape[1])
     height = _heights(next(iter(named.values())))[0]
@@ -88,7 +94,7 @@ def gallery(named: Mapping[str, Result], title: str = "What each network answers
     axes = Axis(label="networks side by side"), Axis(label="second coordinate")
     ground = Mark(kind="heatmap", x=x, y=up, z=sheet)
     return Figure(
-        name="boundary_gallery", title=title, x=axes[0], y=axes[1], z=height, marks=(ground, *marks), caption=names
+        name="boundary_gallery", title=title, x=axes[0], y=axes[1], z=height, marks=(*marks, ground), caption=names
     )
 
 
@@ -112,7 +118,7 @@ def _coords(result: Result) -> tuple[Floats, Floats]:
     return classes.coords[classes.dims[0]], classes.coords[classes.dims[1]]
 
 
-def _examples(points: Floats, right: float, up: float = 0.0) -> list[Mark]:
+def _examples(points: Floats) -> list[Mark]:
     """The examples, a mark for each class, and those that are answered wrongly."""
     classes = np.unique(points[:, 2])
     groups = {f"class {int(held)}": points[(points[:, 2] == held) & (points[:, 3] == 1)] for held in classes}
@@ -120,7 +126,5 @@ def _examples(points: Floats, right: float, up: float = 0.0) -> list[Mark]:
         groups = {"answered rightly": points[points[:, 3] == 1]}
     groups["answered wrongly"] = points[points[:, 3] == 0]
     return [
-        Mark(kind="scatter", x=held[:, 0] + right, y=held[:, 1] + up, label=label)
-        for label, held in groups.items()
-        if len(held)
+        Mark(kind="scatter", x=held[:, 0], y=held[:, 1], label=label) for label, held in groups.items() if len(held)
     ]

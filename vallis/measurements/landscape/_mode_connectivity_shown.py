@@ -25,9 +25,15 @@ def routes_of(result: Result) -> list[str]:
 def figures(result: Result) -> tuple[Figure, ...]:
     """Loss and error along the ways, the barriers side by side, the plane."""
     unit = result.estimate(f"{routes_of(result)[0]}_barrier").unit
-    found = [_along(result, "losses", "mode_connectivity", "The loss on ways between two networks", f"loss ({unit})")]
+    found = [
+        _along(
+            result, "losses", "mode_connectivity", "The loss on ways between two networks", f"training loss ({unit})"
+        )
+    ]
     if any(f"{route}_errors" in result.values for route in routes_of(result)):
-        found.append(_along(result, "errors", "mode_connectivity_errors", "Wrong answers between them", "error"))
+        tested = any(f"{route}_test_errors" in result.values for route in routes_of(result))
+        label = f"{'test' if tested else 'training'} error"
+        found.append(_along(result, "errors", "mode_connectivity_errors", "Wrong answers between them", label))
     return (*found, _bars(result, unit), *_plane(result, unit))
 
 
@@ -49,12 +55,12 @@ def reading(result: Result) -> str:
 def _along(result: Result, what: str, name: str, title: str, label: str) -> Figure:
     marks: list[Mark] = []
     for route in routes_of(result):
-        for key, word in ((route, "train"), (f"{route}_test", "test")):
-            # The test is shown in the errors alone: two lines a way are as many as can be told apart.
-            if f"{key}_{what}" in result.values and (word == "train" or what == "errors"):
-                held = result.array(f"{key}_{what}")
-                full = f"{_WORDS[route]}{', test' if word == 'test' else ''}"
-                marks.append(Mark(kind="line", x=held.coords["moment"], y=held.data, label=full))
+        # The loss is that of the training, the errors are those of the test where there is one: a line a way.
+        tested = what == "errors" and f"{route}_test_errors" in result.values
+        key = f"{route}_test_{what}" if tested else f"{route}_{what}"
+        if key in result.values:
+            held = result.array(key)
+            marks.append(Mark(kind="line", x=held.coords["moment"], y=held.data, label=_WORDS[route]))
     way = Axis(label="t: from the first network to the second")
     return Figure(name=name, title=title, x=way, y=Axis(label=label), marks=tuple(marks))
 

@@ -191,6 +191,8 @@ def _values(found: ClassMap, dims: tuple[str, str], points: Floats) -> dict[str,
         "probability_margins": Array(data=found.margins, dims=dims, coords=coords),
         "examples": Array(data=points, dims=("example", "column")),
         "boundary_length": Estimate(value=found.boundary_length(), n=size, unit="input", method=method),
-        "num_regions": Estimate(value=found.num_regions(), n=size, unit="regions", method=method),
+        "num_regions": Estimate(
+            value=found.num_regions(), stderr=0.0, n=size, unit="regions", method=f"counted {method}"
+        ),
         "mean_probability_margin": Estimate(value=float(found.margins.mean()), n=size, method=method),
     }

@@ -106,9 +106,8 @@ class PathToInfinity:
 
     def reading(self, result: Result) -> str:
         norm, loss = result.estimate("norm_growth").value, result.estimate("loss_growth").value
-        said = (
-            f"Over the last decade of steps t the norm of the weights goes as t^{norm:.2g} and the loss as t^{loss:.2g}"
-        )
+        said = f"Over the last decade of steps the norm of the weights goes as their power {norm:.2g} and the loss as "
+        said += f"their power {loss:.2g}"
         if result.estimate("to_infinity").value:
             return f"{said}, while the gradient falls: a decreasing path to infinity, as far as it was followed."
         return f"{said}: not a decreasing path to infinity."

@@ -1,0 +1,18 @@
+"""The page on boundaries, paths and minima: its Python runs as it stands, and shows what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.house.pages import blocks, run
+
+
+def test_its_blocks_run_one_after_the_other(tmp_path: Path) -> None:
+    parts = blocks("landscape_paths.md")
+    assert len(parts) == 7
+    printed = run(parts, tmp_path)
+    heights = {word: float(value) for word, value in re.findall(r"^(\w+) Estimate\(value=([\d.e-]+)", printed, re.M)}
+    assert heights["straight"] > heights["curve"]
+    assert heights["straight"] > heights["aligned"]
+    assert "True" in printed.splitlines()
