@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from vallis.core.losses import CrossEntropy
+from vallis.core.poisoned_losses import PoisonedLoss
 from vallis.core.types import Batch, StepInfo
 from vallis.numerics.program_stack import Members, Stacked, backward, forward
 from vallis.training import _optimizers
@@ -30,6 +31,10 @@ class Descent(Protocol):
 
     def rate(self, state: State) -> float:
         """The learning rate of the coming step."""
+        ...
+
+    def shorten(self, state: State) -> None:
+        """Cuts the gradient that the coming step follows, where it is too long."""
         ...
 
     def moved(self, state: State, batch: Batch, loss: float, outputs: Any) -> StepInfo:
@@ -59,7 +64,7 @@ class Member:
 def company_of(state: State) -> Hashable | None:
     """What states must have in common to step together; None for one that must go alone."""
     line = state.line
-    if line is None or any(type(task.loss) is not CrossEntropy for task in state.tasks):
+    if line is None or any(type(loss) not in (CrossEntropy, PoisonedLoss) for loss in state.losses):
         return None
     # Kernels choose their ways by the layout, and a stack has only the plain one.
     if not all(_is_plain(task.splits["train"].take(torch.arange(2) % len(state.data)).x) for task in state.tasks):
@@ -123,6 +128,8 @@ class Company:
         """The update of those whose loss is finite: in one step of one optimizer where all are treated alike."""
         if not members:
             return
+        for member in members:
+            member.training.shorten(member.state)
         if self._optimizer is not None and len(members) == len(self._going):
             _optimizers.set_rate(self._optimizer, members[0].training.rate(members[0].state))
             _optimizers.advance(self._optimizer)
@@ -143,7 +150,7 @@ def _is_plain(x: torch.Tensor) -> bool:
 
 def _kind(state: State, batch: Batch) -> Hashable:
     """Batches of one kind are stacked."""
-    return batch.x.shape, batch.x.dtype, batch.y.shape, batch.y.dtype, state.task.loss
+    return batch.x.shape, batch.x.dtype, batch.y.shape, batch.y.dtype, state.loss
 
 
 def _look(group: Sequence[tuple[Member, Batch]]) -> list[tuple[float, Any]]:
@@ -151,7 +158,7 @@ def _look(group: Sequence[tuple[Member, Batch]]) -> list[tuple[float, Any]]:
     for member, _ in group:
         member.line.weights.generator = member.state.chance()
     weights = Members(tuple(member.line.weights for member, _ in group))
-    program, loss = group[0][0].line.program, group[0][0].state.task.loss
+    program, loss = group[0][0].line.program, group[0][0].state.loss
     with torch.no_grad():
         outputs, kept = forward(program, weights, Stacked.of([batch.x for _, batch in group]))
         losses, slope = slopes_of(loss, outputs, [batch.y for _, batch in group])
