@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from vallis.core.objective import Objective, Point
 from vallis.core.own_loss import Picked
 from vallis.core.progress import track
 from vallis.core.types import Batch
+from vallis.numerics.renewal import Renewal
 from vallis.numerics.straight import Straight
 
 _MOST_ROWS = 2048
@@ -79,15 +80,17 @@ class Landscape:
     Args:
         objective: the loss surface; data other than streams are read once and held.
         directions: d_1, d_2 ..., each a tensor a parameter.
+        renewal: estimates the statistics of batch normalisation anew at every point; the loss at the origin is then
+            that with statistics estimated there. None leaves the network's own.
 
     Raises:
         UsageError: a direction has other shapes than the parameters.
     """
 
-    def __init__(self, objective: Objective, directions: Sequence[Point]) -> None:
+    def __init__(self, objective: Objective, directions: Sequence[Point], renewal: Renewal | None = None) -> None:
         for direction in directions:
             _must_fit(objective, direction)
-        self.objective = objective
+        self.objective, self._renewal = objective, renewal
         ways = [[p.to(v) for p, v in zip(d, objective.origin, strict=True)] for d in reversed(directions)]
         self._centre: tuple[torch.Tensor, torch.Tensor] | None = None
         if isinstance(objective.data, Stream):
@@ -95,7 +98,7 @@ class Landscape:
             self._straight = None
         else:
             total = objective.total_weight
-            self._straight = Straight.of(objective)
+            self._straight = Straight.of(objective) if renewal is None else None
             batches = [batch for batch in objective.batches() if objective.loss.weight(batch.y) > 0]
             plain = self._straight is not None and plain_cross_entropy(objective.loss, batches)
             self._batches = _merged(batches) if plain else batches
@@ -119,12 +122,14 @@ class Landscape:
             for term in track(self.objective.terms(), label):
                 for place, steps in enumerate(points):
                     at = self._moving.to(list(reversed(steps)))
+                    if self._renewal is not None:
+                        term = replace(term, objective=self._renewal.at(self.objective, at))
                     found[place] += term.share * term.loss(at).double().item()
         return found
 
     def loss(self, steps: Sequence[float]) -> float:
         """The loss at ``origin + sum_k steps[k] directions[k]``; at the origin that of the network, to the last bit."""
-        if not any(steps):
+        if not any(steps) and self._renewal is None:
             return self.objective.value(self.objective.origin)
         total = 0.0
         with torch.no_grad():
@@ -145,7 +150,7 @@ class Landscape:
         for place in track(range(len(points)), label, len(points)):
             losses, _ = self._each(points[place])
             found[:, place] = (
-                self.loss(points[place]) if not any(points[place]) else float((weights * losses).sum() / weights.sum()),
+                float((weights * losses).sum() / weights.sum()) if any(points[place]) else self.loss(points[place]),
                 _error(losses, weights),
                 _error(losses - centre, weights),
             )
@@ -170,7 +175,8 @@ class Landscape:
         turned = list(reversed(steps))
         at = self._moving.to(turned)
         if self._straight is None:
-            yield from ((self.objective.outputs_at(at, batch), batch) for batch in self._batches)
+            here = self.objective if self._renewal is None else self._renewal.at(self.objective, at)
+            yield from ((here.outputs_at(at, batch), batch) for batch in self._batches)
             return
         params = dict(zip(self._names, at, strict=True))
         # One batch after the other, so that what was computed last is still near.
