@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.contest import Answer, Contender
 from benchmarks.fixtures import Setting
+from vallis import Solution
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.numerics.concentrated import concentrated
@@ -109,3 +113,40 @@ def corrected_kronecker(at: Objective) -> Answer:
     from vallis.numerics.kronecker_corrected import corrected
 
     return Answer({layer: each.eigenvalues for layer, each in corrected(at, factors(at)).items()})
+
+
+VOLUME_CALL = "basin_radii(objective, Rays(frame, ellipsoid=basin_ellipsoid(objective, frame).ellipsoid), 20)"
+_NUM_CLASSES = 10
+
+
+def divergence(setting: Setting, data: tuple[torch.Tensor, torch.Tensor]) -> Objective:
+    """The divergence from the network's own outputs, up to a constant: cross-entropy with them as targets."""
+    module, x = setting.module(), data[0]
+    with torch.no_grad():
+        own = module(x).softmax(1)
+    return Objective(Solution.of(module, nn.CrossEntropyLoss(), train=[(x, own)]))
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An estimate in nats, the standard deviation of what single rays say, and what it cost in evaluations."""
+
+    value: float
+    spread: float
+    num_evaluations: int
+
+
+def basin_volume(at: Objective, cutoff: float, num_rays: int, seed: int) -> Volume:
+    """The log-volume by rays of an ellipsoid that three pilots chose; a curvature costs 3 for each class but one."""
+    from vallis.numerics.basin_ellipsoid import basin_ellipsoid
+    from vallis.numerics.basin_radii import basin_radii
+    from vallis.numerics.log_volume import log_volume
+    from vallis.numerics.rays import Frame, Rays
+
+    rng, frame = Rng(seed), Frame(at.origin)
+    level: dict[str, Any] = {"cutoff": cutoff, "level": "rise"}
+    fitted = basin_ellipsoid(at, frame, rng=rng.child("fit"), num_pilots=3, num_rounds=1, **level)
+    found = basin_radii(at, Rays(frame, rng.child("rays"), ellipsoid=fitted.ellipsoid), num_rays, **level)
+    volume = log_volume(found.log_radii, frame.num_coordinates, rng=rng, log_weights=found.log_weights)
+    curvatures = 3 * (_NUM_CLASSES - 1) * fitted.num_curvatures
+    return Volume(volume.value, volume.spread or 0.0, found.num_evaluations + fitted.num_evaluations + curvatures)

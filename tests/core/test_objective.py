@@ -36,6 +36,15 @@ def _split(x: torch.Tensor, y: torch.Tensor, batch_size: int) -> Arrays:
     return Arrays(x=x, y=y, index=torch.arange(len(x)), batch_size=batch_size)
 
 
+def test_the_same_surface_around_another_point() -> None:
+    here = Objective(solution())
+    moved = [value + 0.1 for value in here.origin]
+    there = here.at(moved)
+    assert there.value() == here.value(moved) != here.value()
+    torch.testing.assert_close(there.gradient(), here.gradient(moved), rtol=0, atol=0)
+    assert here.origin is not there.origin and there.data is here.data
+
+
 def by_hand(module: nn.Module, vector: torch.Tensor | None = None) -> tuple[float, torch.Tensor]:
     """The mean over the targets that count, all examples at once."""
     weights = list(module.parameters())

@@ -99,6 +99,12 @@ class Objective:
         other.data, other._counted = data, None
         return other
 
+    def at(self, point: Point) -> Objective:
+        """The same loss surface around another point."""
+        other = copy.copy(self)
+        other.origin = tuple(value.detach() for value in point)
+        return other
+
     def batches(self) -> Iterator[Batch]:
         """One pass over the split, on the device and in the dtype of the objective."""
         dtype = self.dtype if self._recast else None
