@@ -120,3 +120,10 @@ def test_equal_labels_share_a_colour_and_a_band_joins_its_line() -> None:
     assert colour_places(figure(band, line, band, line)) == [0, 0, 1, 1]
     assert colour_places(figure(band, a, band, b)) == [0, 0, 1, 1]
     assert colour_places(figure(line, band)) == [0, 0]
+
+
+def test_numbers_that_colour_points_must_be_one_a_point() -> None:
+    cleaned = clean(figure(Mark(kind="scatter", x=[0, 1], y=[1, 2], z=[3, 4])))
+    assert cleaned.marks[0].z.tolist() == [3.0, 4.0]
+    with pytest.raises(ValueError, match="2 numbers for its colours"):
+        clean(figure(Mark(kind="scatter", x=[0, 1], y=[1, 2], z=[3, 4, 5])))

@@ -48,7 +48,8 @@ def test_any_label_is_shown_as_it_is(text: str) -> None:
 def test_gaps_and_nothing_at_all_are_drawn_without_a_warning(kind: str, scale: str) -> None:
     for fill in (np.nan, np.inf, -1.0, 1.0):
         row, grid = np.array([1.0, fill, 2.0]), np.full((3, 3), fill)
-        mark = Mark(kind=kind, y=None if kind in ("heatmap", "surface") else row, z=grid, low=row - 1, high=row)  # type: ignore[arg-type]
+        z = row if kind == "scatter" else grid
+        mark = Mark(kind=kind, y=None if kind in ("heatmap", "surface") else row, z=z, low=row - 1, high=row)  # type: ignore[arg-type]
         axis = Axis(label="a", scale=scale)  # type: ignore[arg-type]
         render(Figure(name="f", title="F", x=Axis(label="x"), y=axis, z=axis, marks=(mark,)), "svg")
     render(Figure(name="f", title="F", x=Axis(label="x"), y=Axis(label="y"), marks=()), "svg")

@@ -86,3 +86,21 @@ def test_logarithmic_heights_are_coloured_by_their_exponent_and_hover_as_they_ar
     np.testing.assert_allclose(trace["z"][0][0], np.log10(toy.SURFACE[0, 0]), rtol=1e-8)
     np.testing.assert_allclose(trace["customdata"][0][0], toy.SURFACE[0, 0], rtol=1e-8)
     assert "%{customdata" in trace["hovertemplate"]
+
+
+def test_points_may_be_coloured_by_numbers() -> None:
+    drawn = Figure(
+        name="f",
+        title="F",
+        x=Axis(label="x"),
+        y=Axis(label="y"),
+        z=Axis(label="accuracy"),
+        marks=(Mark(kind="scatter", x=[0, 1], y=[2, 3], z=[0.25, np.nan]),),
+    )
+    spec = plotly_figure(drawn, "light")
+    go.Figure(spec)
+    (trace,) = spec["data"]
+    assert trace["marker"]["color"] == [0.25, 0.25]
+    assert trace["y"] == [2.0, None]
+    assert trace["marker"]["colorbar"]["title"]["text"] == "accuracy"
+    assert "accuracy %{text" in trace["hovertemplate"]

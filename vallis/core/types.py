@@ -369,6 +369,7 @@ class Mark:
     Attributes:
         kind: line, scatter, bar, band (between `low` and `high`), heatmap and surface (`z` on the grid `y` by `x`),
             images (`z` of shape (K, height, width)).
+        z: numbers on a grid; of a scatter ``(n,)`` numbers that colour its points, where there are such.
         error: half-length of error bars along y, ``(n,)``.
         x: coordinates ``(n,)``; words where the axis is a category.
     """

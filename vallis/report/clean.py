@@ -94,7 +94,10 @@ def _arrays(mark: Mark, figure: Figure) -> Mark:
     axis = figure.y if along == "y" else figure.x
     place = _along(getattr(mark, along), axis, *size, mark)
     error = None if mark.error is None else np.broadcast_to(floats(mark.error), size).copy()
-    return replace(mark, **{**arrays, along: place, "error": error})
+    tint = None if mark.z is None or mark.kind != "scatter" else floats(mark.z)
+    if tint is not None and tint.shape != size:
+        raise _misfit(mark, f"{size[0]} numbers for its colours", {"z": tint.shape})
+    return replace(mark, **{**arrays, along: place, "error": error, "z": tint})
 
 
 def _grid(mark: Mark, figure: Figure) -> Mark:
@@ -157,6 +160,8 @@ def _num_not_finite(mark: Mark) -> int:
 
 def _finite(mark: Mark) -> Mark:
     gaps: dict[str, Any] = {name: np.where(np.isfinite(array), array, np.nan) for name, array in _held(mark)}
+    if mark.kind == "scatter" and "z" in gaps:  # a point without a number for its colour is a gap
+        gaps["y"] = np.where(np.isnan(gaps["z"]), np.nan, gaps["y"])
     return replace(mark, **gaps)
 
 

@@ -131,6 +131,12 @@ def _scatter(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: in
     colour, _ = _colour(place)
     shape = _MARKERS[(place // len(style.LIGHT.series)) % len(_MARKERS)]
     size = style.MARKER_SIZE * 0.65
+    if mark.z is not None:
+        norm, scale = _norm_and_map(mark.z, False)
+        edge: Any = {"linewidths": 0.3, "edgecolors": style.LIGHT.muted}
+        shown = axes.scatter(mark.x, mark.y, c=mark.z, norm=norm, cmap=scale, s=size**2, marker=shape, **edge)
+        _colour_bar(drawing, axes, figure, shown)
+        return
     axes.plot(mark.x, mark.y, shape, color=colour, markersize=size, alpha=style.MARKER_OPACITY, markeredgewidth=0)
     _error_bars(axes, mark, colour)
 
@@ -178,6 +184,10 @@ def _heatmap(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: in
         x, y, np.ma.masked_invalid(mark.z), norm=norm, cmap=scale, shading="nearest", rasterized=True
     )
     axes.grid(False)
+    _colour_bar(drawing, axes, figure, shown)
+
+
+def _colour_bar(drawing: Drawing, axes: Axes, figure: Figure, shown: Any) -> None:
     bar = drawing.colorbar(shown, ax=axes, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label(_lines(figure.z.label if figure.z is not None else ""))

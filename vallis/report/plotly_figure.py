@@ -84,6 +84,9 @@ def _series(figure: Figure, mark: Mark, place: int, shared: Spec) -> Spec:
             "opacity": style.MARKER_OPACITY,
             "symbol": symbol,
         }
+        if mark.z is not None:
+            marker |= _tinted(figure, mark)
+            trace["text"] = _plain(mark.z)  # for hovering
         trace |= {"type": "scatter", "mode": "markers", "marker": marker}
     if mark.error is not None:
         error_colour = "@ink" if mark.kind == "bar" else f"@series{colour}"
@@ -91,6 +94,30 @@ def _series(figure: Figure, mark: Mark, place: int, shared: Spec) -> Spec:
         trace["error_x" if lying else "error_y"] = bars
         trace["customdata"] = _plain(mark.error)  # for hovering
     return trace
+
+
+def _tinted(figure: Figure, mark: Mark) -> Spec:
+    """Points in the colours of their numbers, with a bar that tells them."""
+    lowest, highest, colours = colour_range(mark.z)
+    return {
+        "color": _plain(np.where(np.isfinite(mark.z), mark.z, lowest)),  # of a gap nothing is drawn
+        "cmin": lowest,
+        "cmax": highest,
+        "colorscale": [list(stop) for stop in style.stops(colours)],
+        "showscale": True,
+        "colorbar": _colour_bar(figure),
+        "line": {"color": "@muted", "width": 0.5},
+    }
+
+
+def _colour_bar(figure: Figure) -> Spec:
+    title = {
+        "text": title_text(figure.z) if figure.z else "",
+        "side": "right",
+        "font": {"color": "@muted", "size": style.FONT_SIZE},
+    }
+    fonts = {"tickfont": {"color": "@muted", "size": style.FONT_SIZE - 1}}
+    return {"title": title, "thickness": 12, "outlinewidth": 0, "len": 1, "ypad": 0, **fonts}
 
 
 def _band(figure: Figure, mark: Mark, place: int, shared: Spec) -> list[Spec]:
@@ -115,13 +142,7 @@ def _grid(figure: Figure, mark: Mark) -> Spec:
     values = np.log10(mark.z) if logarithmic else mark.z
     label = said(figure.z.label) if figure.z is not None else ""
     lowest, highest, colours = colour_range(values, logarithmic)
-    fonts = {"tickfont": {"color": "@muted", "size": style.FONT_SIZE - 1}}
-    title = {
-        "text": title_text(figure.z) if figure.z else "",
-        "side": "right",
-        "font": {"color": "@muted", "size": style.FONT_SIZE},
-    }
-    bar: Spec = {"title": title, "thickness": 12, "outlinewidth": 0, "len": 1, "ypad": 0, **fonts}
+    bar = _colour_bar(figure)
     if logarithmic:
         bar |= _powers(lowest, highest)
     by_hand = logarithmic and mark.kind == "heatmap"  # its z are exponents, so hovering shows numbers kept beside
@@ -164,6 +185,8 @@ def _hover(figure: Figure, mark: Mark) -> str:
     lines = [_field(figure.x, "x"), _field(figure.y, "y")]
     if mark.error is not None:
         lines[0 if figure.y.scale == "category" else 1] += " ± %{customdata:.2~g}"
+    if mark.z is not None and mark.kind == "scatter":
+        lines.append(f"{said(figure.z.label) if figure.z else 'colour'} %{{text:.4~g}}")
     title = f"<b>{said(mark.label, 40)}</b><br>" if mark.label else ""
     return f"{title}{'<br>'.join(lines)}<extra></extra>"
 

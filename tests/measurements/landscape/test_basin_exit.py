@@ -1,0 +1,43 @@
+"""Exits as a measurement: certified where the network is wide enough for its examples, and said where it is not."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from tests.measurements.contract import RNG, measured
+from tests.numerics.solutions import built, classes, held, lstm, mlp, random, tokens
+from vallis.core.errors import SettingsError
+from vallis.core.types import NotApplicable
+from vallis.measurements.landscape.basin_exit import BasinExit
+
+
+def test_a_wide_network_has_a_way_out() -> None:
+    solution = held(
+        built(lambda: nn.Sequential(nn.Linear(2, 40), nn.Tanh(), nn.Linear(40, 3))), random(20, 2), classes(20)
+    )
+    part = BasinExit(max_examples=12)
+    found = measured(part, solution)
+    assert found.estimate("certified").value == 1.0
+    assert found.estimate("rank_fraction").value == 1.0
+    barriers = found.array("barriers").data
+    assert barriers[2] < 0.05 * max(barriers[0], 1e-9) or barriers[2] < 1e-3
+    assert found.estimate("end_loss").value < 0.01 * found.estimate("start_loss").value
+    assert found.estimate("monotone").value == 1.0
+    assert "part_of_the_data" in [note.code for note in found.notes]
+    assert "not bad" in part.reading(found)
+
+
+def test_a_narrow_one_has_none_that_is_certified() -> None:
+    found = measured(BasinExit(), mlp())
+    assert found.estimate("certified").value == 0.0
+    assert [note.code for note in found.notes] == ["not_certified"]
+    assert "Nothing is certified" in BasinExit().reading(found)
+    assert measured(BasinExit(shakes=(0.01,)), lstm()).estimate("certified").value == 0.0
+
+
+def test_a_network_without_a_last_layer() -> None:
+    outcome = BasinExit().measure(tokens(), RNG)
+    assert isinstance(outcome, NotApplicable) and outcome.note.code == "no_last_layer"
+    with pytest.raises(SettingsError, match="falling shakes"):
+        BasinExit(shakes=(0.1, 0.2))

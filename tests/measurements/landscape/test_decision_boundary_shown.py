@@ -1,0 +1,39 @@
+"""What a map says in words, and which marks it has."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tests.measurements.contract import measured
+from tests.numerics.solutions import binary, mlp
+from vallis.core.types import Array, Estimate, Result
+from vallis.measurements.landscape._decision_boundary_shown import INPUTS, figures, reading
+from vallis.measurements.landscape.decision_boundary import DecisionBoundary
+
+
+def result(classes: list[list[float]], regions: int) -> Result:
+    coords = {INPUTS[0]: np.array([0.0, 1.0]), INPUTS[1]: np.array([0.0, 2.0])}
+    values: dict[str, Estimate | Array] = {
+        "classes": Array(data=np.array(classes), dims=INPUTS, coords=coords),
+        "probability_margins": Array(data=np.full((2, 2), 0.5), dims=INPUTS, coords=coords),
+        "examples": Array(data=np.array([[0, 0, 0, 1], [1, 1, 1, 0.0]]), dims=("example", "column")),
+        "boundary_length": Estimate(value=1.5, unit="input", method="given"),
+        "num_regions": Estimate(value=regions, unit="regions", method="given"),
+    }
+    return Result(values=values)
+
+
+def test_the_words() -> None:
+    said = reading(result([[0, 1], [0, 1]], 2))
+    assert "2 regions with a boundary of 1.50" in said and "0.75 times its side" in said
+    assert "1 of the 2 examples drawn are answered wrongly" in said
+    assert "all of the map is answered alike" in reading(result([[0, 0], [0, 0]], 1))
+
+
+def test_two_classes_are_one_signed_picture_and_more_are_two() -> None:
+    (one,) = figures(result([[0, 1], [0, 1]], 2))
+    assert one.marks[0].z.tolist() == [[-0.5, 0.5], [-0.5, 0.5]]
+    assert [mark.label for mark in one.marks[1:]] == ["class 0", "answered wrongly"]
+    three = figures(measured(DecisionBoundary(num_points=9), mlp()))
+    assert [figure.name for figure in three] == ["decision_boundary", "answer_margins"]
+    assert len(figures(measured(DecisionBoundary(num_points=9), binary()))) == 1

@@ -1,0 +1,132 @@
+"""Mode connectivity: no barrier to one's own permutation once it is undone, barriers as a plain loop finds them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tests.measurements.contract import measured
+from tests.numerics.solutions import built, classes, held, lstm, random
+from vallis.core.errors import SettingsError
+from vallis.core.rng import Rng
+from vallis.core.types import NotApplicable, Result, Solution
+from vallis.measurements.landscape.mode_connectivity import ModeConnectivity
+from vallis.numerics.permutation_tracing import find_permutations
+from vallis.numerics.permutations import permuted, random_permutations
+from vallis.testing.awkward.loss_barrier import LossBarrier
+from vallis.testing.toys.models import TinyConvnet, TinyMlp
+from vallis.testing.toys.problems import Bars, Blobs
+from vallis.testing.toys.solutions import trained
+
+QUICK = ModeConnectivity(routes=("straight", "aligned"), num_points=9, tolerance=0.05)
+BLOBS, BARS = Blobs(num_classes=3, double=True), Bars(double=True)
+NETS = {
+    "mlp": trained(BLOBS, TinyMlp(widths=(12, 8), activation="relu", double=True), Rng(0), 150),
+    "convnet": trained(BARS, TinyConvnet(double=True), Rng(0), 60),
+}
+
+
+def moved(solution: Solution) -> Solution:
+    """The same function with its units in random order."""
+    batch = next(iter(solution.task.splits["train"]))
+    spec = find_permutations(solution.net.module, batch.x)
+    tensors = permuted(spec, {**solution.params, **solution.buffers}, random_permutations(spec, Rng(3)))
+    return replace(
+        solution,
+        params={name: tensors[name] for name in solution.params},
+        buffers={name: tensors[name] for name in solution.buffers},
+    )
+
+
+def pair(part: ModeConnectivity, one: Solution, other: Solution) -> Result:
+    found = part.measure((one, other), Rng(0))
+    assert isinstance(found, Result)
+    return found
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("batch_norm", ["anew", "between"])
+def test_no_barrier_to_ones_own_permutation_once_it_is_undone(name: str, batch_norm: str) -> None:
+    part = replace(QUICK, batch_norm=batch_norm)
+    found = pair(part, NETS[name], moved(NETS[name]))
+    assert found.estimate("straight_barrier").value > 0.01
+    assert found.estimate("aligned_barrier").value < 1e-10
+    assert found.estimate("aligned_error_barrier").value == 0.0
+    assert found.estimate("straight_barrier").stderr
+    assert "nothing lies between" not in part.reading(found)
+
+
+def test_the_straight_barrier_is_that_of_a_plain_loop() -> None:
+    one, other = (trained(Blobs(num_classes=3, double=True), TinyMlp(double=True), Rng(seed), 60) for seed in (0, 1))
+    other = replace(other, tasks=one.tasks)
+    part = ModeConnectivity(routes=("straight",), num_points=11, tolerance=1.0)
+    found, plain = pair(part, one, other), LossBarrier(num_points=11).measure((one, other), Rng(0))
+    assert isinstance(plain, Result)
+    assert found.estimate("straight_barrier").value == pytest.approx(max(plain.estimate("barrier").value, 0), rel=1e-9)
+    assert found.array("straight_losses").data == pytest.approx(plain.array("loss").data)
+    distance = torch.cat([(other.params[n] - one.params[n]).flatten() for n in one.params]).norm()
+    assert found.estimate("distance").value == pytest.approx(float(distance))
+    assert found.estimate("straight_length").value == pytest.approx(1.0)
+
+
+def test_a_trained_way_is_lower_than_the_straight_one() -> None:
+    one = NETS["mlp"]
+    part = ModeConnectivity(
+        routes=("straight", "curve", "band"), num_points=9, tolerance=0.05, num_steps=300, learning_rate=0.03,
+        num_cycles=2, steps_per_cycle=30, num_points_plane=3,
+    )  # fmt: skip
+    found = pair(part, one, moved(one))
+    straight = found.estimate("straight_barrier").value
+    assert found.estimate("curve_barrier").value < 0.5 * straight
+    assert found.estimate("band_barrier").value < 0.5 * straight
+    assert found.estimate("curve_length").value > 1.0
+    assert found.array("plane_losses").data.shape == (3, 3)
+    assert [figure.name for figure in part.figures(found)] == [
+        "mode_connectivity", "mode_connectivity_errors", "loss_barriers", "connecting_plane",
+    ]  # fmt: skip
+
+
+def test_it_keeps_the_contract() -> None:
+    class Both(ModeConnectivity):
+        def measure(self, subject: Solution, rng: Rng) -> object:  # type: ignore[override]
+            return super().measure((subject, subject), rng)
+
+    found = measured(Both(num_points=3, tolerance=0.5, num_steps=2, num_points_plane=2), NETS["convnet"])
+    assert all(found.estimate(f"{route}_barrier").value == 0.0 for route in ("straight", "aligned", "curve"))
+    assert found.estimate("distance").value == 0.0
+
+
+def test_networks_that_do_not_go_together() -> None:
+    outcome = QUICK.measure((NETS["mlp"], NETS["convnet"]), Rng(0))
+    assert isinstance(outcome, NotApplicable) and outcome.note.code == "other_network"
+    one = held(built(lambda: nn.Linear(2, 3)), random(9, 2), classes(9))
+    wide = held(built(lambda: nn.Linear(3, 3)), random(9, 3), classes(9))
+    outcome = QUICK.measure((one, wide), Rng(0))
+    assert isinstance(outcome, NotApplicable) and "(3, 2)" in outcome.note.text
+
+
+def test_units_that_cannot_be_matched_are_said() -> None:
+    one = lstm()
+    found = pair(
+        replace(QUICK, routes=("aligned",)), one, replace(one, params={n: v + 0.1 for n, v in one.params.items()})
+    )
+    assert "not_aligned" in [note.code for note in found.notes]
+    assert "straight_barrier" in found.values and "aligned_barrier" not in found.values
+
+
+def test_an_end_that_has_diverged_is_no_end() -> None:
+    one = NETS["mlp"]
+    far = {name: value * (1e200 if "weight" in name else 1.0) for name, value in one.params.items()}
+    outcome = replace(QUICK, routes=("straight",)).measure((one, replace(one, params=far)), Rng(0))
+    assert isinstance(outcome, NotApplicable) and outcome.note.code == "not_finite"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"routes": ()}, {"routes": ("around",)}, {"num_points": 2}, {"tolerance": 0.0}, {"num_bends": 0}]
+)
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(settings))):
+        ModeConnectivity(**settings)  # type: ignore[arg-type]

@@ -1,0 +1,95 @@
+"""Input margins: exact for linear scores and for a sphere, confirmed by the flip, never below the true distance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.numerics.solutions import built, random
+from vallis.core.errors import SettingsError
+from vallis.numerics.input_margins import input_margins
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_linear_classifiers_are_exact(num_classes: int) -> None:
+    model = built(lambda: nn.Linear(7, num_classes)).double()
+    x = random(30, 7).double()
+    found = input_margins(model, x)
+    with torch.no_grad():
+        scores, weight = model(x), model.weight.detach()
+    answers = scores.argmax(1)
+    exact = []
+    for row, answer in zip(scores, answers, strict=True):
+        away = [
+            float((row[answer] - row[k]) / (weight[answer] - weight[k]).norm())
+            for k in range(num_classes)
+            if k != int(answer)
+        ]
+        exact.append(min(away))
+    torch.testing.assert_close(found.distances, torch.tensor(exact, dtype=torch.float64), rtol=1e-6, atol=1e-9)
+    assert bool(found.converged.all())
+    assert found.answers.equal(answers)
+    assert bool((found.rivals != answers).all())
+
+
+class Ball(nn.Module):
+    """Class 1 within a ball around a centre, class 0 outside of it: the distance is ``| |x - c| - r |``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        away = ((x.flatten(1) - 0.3) ** 2).sum(1)
+        return torch.stack([away**2, away * 0 + 1.0], dim=1)
+
+
+def test_a_ball_is_found_from_inside_and_from_outside() -> None:
+    x = random(40, 2, 2).double() * 0.8
+    found = input_margins(Ball(), x)
+    exact = ((x.flatten(1) - 0.3).norm(dim=1) - 1).abs()
+    torch.testing.assert_close(found.distances, exact, rtol=1e-3, atol=1e-6)
+    assert bool(found.converged.all())
+    assert found.points.shape == x.shape
+
+
+def test_the_flip_is_real_and_the_way_is_at_a_right_angle() -> None:
+    model = built(lambda: nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 3)), seed=3).double()
+    with torch.no_grad():
+        model[0].weight.mul_(3)
+    x = random(60, 2).double()
+    found = input_margins(model, x, max_refinements=60)
+    reached = found.distances.isfinite()
+    with torch.no_grad():
+        flipped = model(found.points).argmax(1)
+        before = x + (1 - 1e-6) * (found.points - x)
+    assert bool((flipped != found.answers)[reached].all())
+    assert flipped[reached].equal(found.rivals[reached])
+    assert bool((model(before).argmax(1) == found.answers)[reached].all())
+    torch.testing.assert_close((found.points - x).norm(dim=1)[reached], found.distances[reached])
+    assert float(found.converged[reached].double().mean()) > 0.8
+    # No point of a fine grid is across and nearer than what has converged, but for other branches of the boundary.
+    axis = torch.linspace(-4, 4, 401, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        classes = model(grid).argmax(1)
+    nearest = torch.stack([
+        (grid[classes != answer] - point).norm(dim=1).min()
+        for point, answer in zip(x, found.answers, strict=True)
+    ])  # fmt: skip
+    assert bool((found.distances >= nearest - 0.03).all())
+    close = (found.distances - nearest).abs() < 0.05
+    assert float(close[reached].double().mean()) > 0.7
+
+
+def test_without_a_boundary_there_is_no_distance() -> None:
+    class Sure(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.stack([1 + x[:, 0] ** 2, -(x[:, 0] ** 2)], dim=1)
+
+    found = input_margins(Sure(), random(4, 3), max_steps=5)
+    assert bool(found.distances.isinf().all())
+    assert not bool(found.converged.any())
+    assert found.rivals.tolist() == [-1] * 4
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(SettingsError, match="a step"):
+        input_margins(Ball(), random(3, 2), max_steps=0)

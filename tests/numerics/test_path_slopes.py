@@ -1,0 +1,45 @@
+"""Slopes on random examples: all examples give the objective's own, passes see every example once."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tests.numerics.solutions import AWKWARD, batch_norm, mlp
+from vallis.core.objective import Objective
+from vallis.core.rng import Rng
+from vallis.numerics.path_slopes import RandomSlopes
+from vallis.numerics.surface import in_eval_mode
+
+
+@pytest.mark.parametrize("name", ["mlp", "regression", "binary", "batch_norm", "frozen", "tied"])
+def test_on_all_examples_it_is_the_objective(name: str) -> None:
+    objective = Objective(in_eval_mode(AWKWARD[name]()), dtype=torch.float64)
+    loss, gradient = RandomSlopes(objective, None, Rng(0)).next()(objective.vector(objective.origin))
+    assert loss == pytest.approx(objective.value())
+    torch.testing.assert_close(gradient, objective.gradient())
+
+
+def test_a_pass_sees_every_example_once() -> None:
+    objective = Objective(mlp(double=True))
+    vector = objective.vector(objective.origin)
+    slopes = RandomSlopes(objective, 5, Rng(0))
+    found = [slopes.next()(vector) for _ in range(8)]
+    sizes = torch.tensor([5, 5, 5, 2])
+    for half in (found[:4], found[4:]):
+        mean = sum(int(size) * gradient for size, (_, gradient) in zip(sizes, half, strict=True)) / 17
+        torch.testing.assert_close(mean, objective.gradient())
+    assert found[0][0] != found[4][0]
+
+
+def test_with_the_statistics_of_the_batch_it_is_training_mode() -> None:
+    objective = Objective(batch_norm(), dtype=torch.float64)
+    slopes = RandomSlopes(objective, None, Rng(0), normalised_by_batch=True)
+    before = {name: value.clone() for name, value in objective.buffers.items()}
+    loss, _ = slopes.next()(objective.vector(objective.origin))
+    module = copy.deepcopy(objective.module).double().train()
+    x, y = objective.data.x.double(), objective.data.y  # type: ignore[attr-defined]
+    assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(module(x), y).detach()))
+    assert all(objective.buffers[name].equal(value) for name, value in before.items())

@@ -1,0 +1,131 @@
+"""Tracing: what is found is a symmetry (outputs stay), all of it is found where it is known, and no more is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.numerics.solutions import Attention, Recurrent, Tied, built, random
+from vallis.core.errors import ModelError
+from vallis.core.rng import Rng
+from vallis.models.resnet20 import network
+from vallis.numerics.permutation_tracing import find_permutations
+from vallis.numerics.permutations import permuted, random_permutations
+
+
+class Residual(nn.Module):
+    """Two blocks around one stream of channels, a strided one with a projection, averaging at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm0 = nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6)
+        self.a, self.norm1, self.b = nn.Conv2d(6, 5, 3, padding=1), nn.BatchNorm2d(5), nn.Conv2d(5, 6, 3, padding=1)
+        self.down, self.project = nn.Conv2d(6, 7, 3, 2, 1), nn.Conv2d(6, 7, 1, 2)
+        self.head = nn.Linear(7, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.norm0(self.stem(x)))
+        x = x + self.b(torch.relu(self.norm1(self.a(x))))
+        x = F.relu(self.down(x) + self.project(x))
+        return self.head(x.mean((2, 3)))
+
+
+class Joined(nn.Module):
+    """Two branches side by side, then a dense layer over flattened pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(1, 4, 1)
+        self.hidden, self.head = nn.Linear(7 * 16, 5), nn.Linear(5, 3)
+        self.norm = nn.LayerNorm(5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([self.one(x), self.other(x)], dim=1)
+        return self.head(torch.tanh(self.norm(self.hidden(x.flatten(1)))))
+
+
+class Borrowed(nn.Module):
+    """Uses the weight of a layer once more, in a way of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.inner(x))) + self.inner.weight.sum(1)[:2]
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Dropout(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)
+    )
+
+
+def flattened() -> nn.Module:
+    first = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*first, nn.Flatten(), nn.Linear(4, 3))
+
+
+def pictures() -> torch.Tensor:
+    return random(4, 1, 4, 4)
+
+
+CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], torch.Tensor], dict[str, int]]] = {
+    "mlp": (mlp, pictures, {"1": 8, "4": 6}),
+    "residual": (Residual, pictures, {"stem": 6, "a": 5, "down": 7}),
+    "joined": (Joined, pictures, {"one": 3, "other": 4, "hidden": 5}),
+    "linear": (lambda: nn.Linear(3, 2), lambda: random(4, 3), {}),
+    "tied": (Tied, lambda: random(4, 3), {}),
+    "borrowed": (Borrowed, lambda: random(4, 3), {}),
+    "flattened": (
+        flattened,
+        pictures,
+        {"0": 4},
+    ),
+    "resnet20": (
+        lambda: network(1, 3, 0.1),
+        lambda: random(2, 1, 8, 8),
+        {f"unit{stage}_{unit}.convolution1": 16 * 2 ** (stage - 1) for stage in (1, 2, 3) for unit in (1, 2, 3)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_units_that_are_found_may_move(name: str) -> None:
+    make, inputs, expected = CASES[name]
+    module, x = built(make).double().eval(), inputs().double()
+    spec = find_permutations(module, x)
+    assert dict(spec.sizes) == expected
+    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    moved = permuted(spec, tensors, random_permutations(spec, Rng(0)))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.func.functional_call(module, moved, (x,)), module(x))
+    matrices = {p.name for held in spec.groups.values() for p in held if tensors[p.name].ndim > 1}
+    assert any(not moved[matrix].equal(tensors[matrix]) for matrix in matrices) == bool(expected)
+
+
+def test_what_is_not_known_stays_in_place() -> None:
+    """Attention and recurrence are not followed: nothing is claimed of them, and what is found is still a symmetry."""
+    for make in (Attention, Recurrent):
+        module, x = built(make).double().eval(), random(3, 3, 4 if make is Attention else 2).double()
+        spec = find_permutations(module, x)
+        tensors = dict(module.named_parameters())
+        moved = permuted(spec, tensors, random_permutations(spec, Rng(0)))
+        with torch.no_grad():
+            torch.testing.assert_close(torch.func.functional_call(module, moved, (x,)), module(x))
+
+
+class Wavers(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+
+def test_what_cannot_be_traced_is_said() -> None:
+    with pytest.raises(ModelError, match="can be traced"):
+        find_permutations(Wavers(), random(2, 2))
+    with pytest.raises(ModelError, match="one tensor"):
+        find_permutations(Wavers(), {"x": random(2, 2)})

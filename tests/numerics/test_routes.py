@@ -1,0 +1,64 @@
+"""Routes: what joins two networks, and why two are no ends of one way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tests.numerics.solutions import batch_norm, built, classes, held, mlp, random
+from vallis.core.errors import ModelError
+from vallis.core.objective import Objective
+from vallis.core.rng import Rng
+from vallis.numerics.permutations import PermutationSpec, Place
+from vallis.numerics.routes import Ends, aligned, band_between, curve_between, must_match
+
+
+def ends() -> Ends:
+    one = mlp(double=True)
+    other = replace(
+        one, params={name: value.flip(0) if name.startswith("0") else value for name, value in one.params.items()}
+    )
+    other = replace(other, params={**other.params, "2.weight": other.params["2.weight"].flip(1)})
+    return Ends.of(Objective(one), Objective(other), rng=Rng(0))
+
+
+def test_alignment_undoes_what_a_written_spec_allows() -> None:
+    here = ends()
+    places = (Place("0.weight", 0), Place("0.bias", 0), Place("2.weight", 1))
+    for spec in (None, PermutationSpec(groups={"first": places}, sizes={"first": 6})):
+        found = aligned(here, Rng(0), spec)
+        assert found.vectors[1].equal(here.vectors[0])
+    assert not here.vectors[1].equal(here.vectors[0])
+
+
+def test_a_network_without_hidden_units_cannot_be_aligned() -> None:
+    solution = held(built(lambda: nn.Linear(2, 3)), random(9, 2), classes(9))
+    with pytest.raises(ModelError, match="may change places"):
+        aligned(Ends.of(Objective(solution), Objective(solution), rng=Rng(0)), Rng(0))
+
+
+def test_trained_ways_lead_from_end_to_end() -> None:
+    here = ends()
+    curve = curve_between(here, rng=Rng(0), num_bends=2, num_steps=3, learning_rate=0.1, batch_size=5)
+    band = band_between(here, rng=Rng(0), cycles=((2, 0.1),), batch_size=5)
+    for path in (curve, band.path):
+        assert path.controls[0].equal(here.vectors[0]) and path.controls[-1].equal(here.vectors[1])
+
+
+def test_the_loss_has_the_statistics_that_belong_to_the_weights() -> None:
+    objective = Objective(batch_norm())
+    anew, kept = (Ends.of(objective, objective, anew=flag, rng=Rng(0)) for flag in (True, False))
+    vector = anew.vectors[0]
+    assert kept.loss(vector) == objective.value()
+    assert anew.loss(vector) != kept.loss(vector)
+    assert Ends.of(Objective(mlp()), Objective(mlp()), rng=Rng(0)).statistics is None
+
+
+def test_why_two_do_not_match() -> None:
+    assert must_match(mlp(), mlp()) == ""
+    assert "other names" in must_match(mlp(), batch_norm())
+    other = replace(mlp(), params={**mlp().params, "0.weight": torch.zeros(7, 2)})
+    assert "0.weight has the shape (6, 2)" in must_match(mlp(), other)

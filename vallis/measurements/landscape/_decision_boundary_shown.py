@@ -1,0 +1,126 @@
+"""The pictures and the words of `decision_boundary`, and several maps side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from vallis.core.errors import UsageError
+from vallis.core.numbers import count, quantity
+from vallis.core.types import Axis, Figure, Mark, Result
+from vallis.numerics.planes import Floats
+
+# The axes of the map, rows first: of two inputs, or of a plane through three.
+INPUTS = ("second_input", "first_input")
+PLANE = ("across", "along")
+_LABELS = {
+    "first_input": "first input",
+    "second_input": "second input",
+    "along": "from the first example to the second (input)",
+    "across": "across, to the third (input)",
+}
+_MOST_CLASSES = 6  # whose examples get a mark each; more cannot be told apart
+
+
+def figures(result: Result) -> tuple[Figure, ...]:
+    """The map, with the examples on it; with more than two classes also how sure the answers are."""
+    y, x = _coords(result)
+    across, along = (Axis(label=_LABELS[dim]) for dim in result.array("classes").dims)
+    height, data = _heights(result)
+    marks = (Mark(kind="heatmap", x=x, y=y, z=data), *_examples(result.array("examples").data, 0.0))
+    title = "What is answered where"
+    found = [Figure(name="decision_boundary", title=title, x=along, y=across, z=height, marks=marks)]
+    if not _two(result):
+        sure = Mark(kind="heatmap", x=x, y=y, z=result.array("probability_margins").data)
+        height = Axis(label="probability of the answer less that of the next")
+        title = "How sure the answers are"
+        found.append(Figure(name="answer_margins", title=title, x=along, y=across, z=height, marks=(sure,)))
+    return tuple(found)
+
+
+def reading(result: Result) -> str:
+    """How long the boundary is, into how many regions it cuts the map, how many examples are on the wrong side."""
+    length, regions = result.estimate("boundary_length"), int(result.estimate("num_regions").value)
+    points = result.array("examples").data
+    side = float(np.ptp(_coords(result)[1]))
+    wrong = int((points[:, 3] == 0).sum())
+    cut = "all of the map is answered alike" if regions == 1 else f"the map falls into {count(regions)} regions"
+    said = f"On a map of {side:.3g} by {side:.3g}, {cut}"
+    if regions > 1:
+        said += (
+            f" with a boundary of {quantity(length).removesuffix(' input')} ({length.value / side:.2g} times its side)"
+        )
+    return f"{said}; {count(wrong)} of the {count(len(points))} examples drawn are answered wrongly."
+
+
+def gallery(named: Mapping[str, Result], title: str = "What each network answers") -> Figure:
+    """The maps of several results of `decision_boundary` side by side, from left to right, with their examples.
+
+    Args:
+        named: the results by what to call them.
+        title: of the figure.
+
+    Raises:
+        UsageError: there is none, or their maps are of different sizes.
+    """
+    shapes = {result.array("classes").data.shape for result in named.values()}
+    if len(shapes) != 1:
+        raise UsageError(f"maps of one size were required, {sorted(shapes)} came: measure them with equal num_points")
+    (rows, columns) = shapes.pop()
+    gap = max(1, columns // 20)
+    blank = np.full((rows, gap), np.nan)
+    up, right = _coords(next(iter(named.values())))
+    width, low = float(np.ptp(right)), float(right[0])
+    step = width / max(columns - 1, 1)
+    shift = width + step * (gap + 1)
+    pieces: list[Floats] = []
+    marks: list[Mark] = []
+    for place, result in enumerate(named.values()):
+        pieces += [_heights(result)[1], blank]
+        own_up, own_right = _coords(result)
+        moved = place * shift + low - float(own_right[0])
+        marks += _examples(result.array("examples").data, moved, float(up[0]) - float(own_up[0]))
+    sheet = np.concatenate(pieces[:-1], axis=1)
+    x = low + step * np.arange(sheet.shape[1])
+    height = _heights(next(iter(named.values())))[0]
+    names = f"From left to right: {', '.join(named)}."
+    axes = Axis(label="networks side by side"), Axis(label="second coordinate")
+    ground = Mark(kind="heatmap", x=x, y=up, z=sheet)
+    return Figure(
+        name="boundary_gallery", title=title, x=axes[0], y=axes[1], z=height, marks=(ground, *marks), caption=names
+    )
+
+
+def _two(result: Result) -> bool:
+    classes, points = result.array("classes").data, result.array("examples").data
+    return max(float(classes.max()), float(points[:, 2].max())) <= 1
+
+
+def _heights(result: Result) -> tuple[Axis, Floats]:
+    """What the colours say: of two classes which one and how surely, of more which one."""
+    classes = result.array("classes").data
+    if _two(result):
+        signed = (2 * classes - 1) * result.array("probability_margins").data
+        return Axis(label="probability of class 1 less that of class 0"), signed
+    return Axis(label="class"), classes
+
+
+def _coords(result: Result) -> tuple[Floats, Floats]:
+    """The coordinates of the rows and of the columns."""
+    classes = result.array("classes")
+    return classes.coords[classes.dims[0]], classes.coords[classes.dims[1]]
+
+
+def _examples(points: Floats, right: float, up: float = 0.0) -> list[Mark]:
+    """The examples, a mark for each class, and those that are answered wrongly."""
+    classes = np.unique(points[:, 2])
+    groups = {f"class {int(held)}": points[(points[:, 2] == held) & (points[:, 3] == 1)] for held in classes}
+    if len(classes) > _MOST_CLASSES:
+        groups = {"answered rightly": points[points[:, 3] == 1]}
+    groups["answered wrongly"] = points[points[:, 3] == 0]
+    return [
+        Mark(kind="scatter", x=held[:, 0] + right, y=held[:, 1] + up, label=label)
+        for label, held in groups.items()
+        if len(held)
+    ]

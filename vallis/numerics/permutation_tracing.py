@@ -1,0 +1,299 @@
+"""Finds which units of a network may change places, by following its channels from layer to layer.
+
+The network is traced symbolically, and every tensor carries the groups that its channels belong to. A dense layer or a
+convolution ends the groups of its inputs and begins one of its outputs; an addition, as of a shortcut, makes two groups
+one; flattening gives each unit a block of entries; and whatever is not known here holds the groups that it touches in
+place. So nothing is called a symmetry that is none, and of an unusual network the part that is understood is found.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional as F
+
+from vallis.core.errors import ModelError
+from vallis.core.functional import preserving_global_state
+from vallis.numerics.permutations import PermutationSpec, Place
+
+_HELD = -1  # the group of what must stay in place
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_ELEMENTWISE = (
+    nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus, nn.ELU, nn.ReLU6, nn.Hardtanh,
+    nn.Hardswish, nn.Identity, nn.Dropout, nn.Dropout2d, nn.SELU, nn.Mish,
+)  # fmt: skip
+_POOLS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
+)  # fmt: skip
+_SAME: tuple[Any, ...] = (
+    torch.relu, F.relu, torch.tanh, F.tanh, torch.sigmoid, F.gelu, F.silu, F.leaky_relu, F.dropout, F.softplus, F.elu,
+    F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.max_pool1d, F.avg_pool1d,
+    "relu", "tanh", "sigmoid", "contiguous", "clone", "relu_",
+)  # fmt: skip
+_SUMS: tuple[Any, ...] = (operator.add, operator.iadd, operator.sub, operator.mul, torch.add, torch.mul, "add", "mul")
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Neighbouring channels that are one group: its number, its units, the entries of each unit."""
+
+    group: int
+    size: int
+    block: int = 1
+
+
+@dataclass(frozen=True)
+class _Signature:
+    """The channels of a tensor: their axis and their segments along it."""
+
+    axis: int
+    segments: tuple[_Segment, ...]
+
+
+@dataclass
+class _Groups:
+    """Groups that may turn out to be one, and where each was seen."""
+
+    parents: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    places: list[tuple[int, Place]] = field(default_factory=list)
+    bound: dict[tuple[str, int], tuple[_Segment, ...]] = field(default_factory=dict)
+
+    def new(self, size: int) -> int:
+        self.parents.append(len(self.parents))
+        self.sizes.append(size)
+        return len(self.parents) - 1
+
+    def root(self, group: int) -> int:
+        while group != _HELD and self.parents[group] != group:
+            group = self.parents[group]
+        return group
+
+    def join(self, one: int, other: int) -> None:
+        one, other = self.root(one), self.root(other)
+        if one == other:
+            return
+        first, second = sorted((one, other))
+        self.parents[second] = first  # held (-1) sorts first, and an earlier group before a later one
+
+    def hold(self, signature: _Signature | None) -> None:
+        for segment in signature.segments if signature else ():
+            self.join(segment.group, _HELD)
+
+    def agree(self, one: tuple[_Segment, ...], other: tuple[_Segment, ...]) -> None:
+        """Two descriptions of the same channels: one group each, or none where they are cut differently."""
+        alike = [(a.size, a.block) for a in one] == [(b.size, b.block) for b in other]
+        for a, b in zip(one, other, strict=True) if alike else ():
+            self.join(a.group, b.group)
+        for segment in () if alike else (*one, *other):
+            self.join(segment.group, _HELD)
+
+    def bind(self, name: str, axis: int, segments: tuple[_Segment, ...]) -> None:
+        """These channels lie along this axis of a tensor; a tensor that is used twice ties the groups of both uses."""
+        if (name, axis) in self.bound:
+            self.agree(self.bound[name, axis], segments)
+            return
+        self.bound[name, axis], start = segments, 0
+        for segment in segments:
+            self.places.append((segment.group, Place(name, axis, segment.block, start)))
+            start += segment.size * segment.block
+
+
+def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
+    """The groups of a network's units, in the order from its inputs to its outputs.
+
+    Args:
+        module: in eval mode; it is left as it is.
+        x: some inputs, for the shapes of what lies between.
+
+    Raises:
+        ModelError: its forward cannot be traced.
+    """
+    names = {id(value): name for name, value in reversed([*module.named_parameters(), *module.named_buffers()])}
+    if not isinstance(x, torch.Tensor):
+        raise ModelError(
+            f"inputs in one tensor were required to trace the units, {type(x).__name__} came: write a spec"
+        )
+    try:
+        with preserving_global_state(), torch.no_grad():
+            traced = fx.symbolic_trace(module)
+            ShapeProp(traced).propagate(x)
+    except Exception as error:
+        raise ModelError(
+            f"a network whose forward can be traced was required, {type(error).__name__} came "
+            f"({str(error).partition(chr(10))[0]:.80}): write its PermutationSpec, or leave align out"
+        ) from error
+    groups, known = _Groups(), dict(traced.named_modules())
+    signatures: dict[fx.Node, _Signature | None] = {}
+    for node in traced.graph.nodes:
+        signatures[node] = _after(node, signatures, groups, known, names)
+    # A tensor that the forward takes by itself is used in a way that is not known.
+    taken = {str(node.target) for node in traced.graph.nodes if node.op == "get_attr"}
+    free = {
+        names.get(id(value), name) for name, value in module.named_parameters(remove_duplicate=False) if name in taken
+    }
+    for group, place in groups.places:
+        if place.name in free:
+            groups.join(group, _HELD)
+    return _spec(groups)
+
+
+def _spec(groups: _Groups) -> PermutationSpec:
+    found: dict[int, list[Place]] = {}
+    for group, place in groups.places:
+        if groups.root(group) != _HELD:
+            found.setdefault(groups.root(group), []).append(place)
+    # A group of one unit has no other order.
+    kept = {root: places for root, places in sorted(found.items()) if groups.sizes[root] > 1}
+    labels = {root: f"{places[0].name.rpartition('.')[0] or places[0].name}" for root, places in kept.items()}
+    return PermutationSpec(
+        groups={labels[root]: tuple(places) for root, places in kept.items()},
+        sizes={labels[root]: groups.sizes[root] for root in kept},
+    )
+
+
+def _shape(node: fx.Node) -> tuple[int, ...] | None:
+    found = node.meta.get("tensor_meta")
+    return tuple(found.shape) if found is not None and hasattr(found, "shape") else None
+
+
+def _after(
+    node: fx.Node,
+    signatures: dict[fx.Node, _Signature | None],
+    groups: _Groups,
+    known: dict[str, nn.Module],
+    names: dict[int, str],
+) -> _Signature | None:
+    """The channels of what a node returns; None where nothing may move."""
+    given = [signatures[held] for held in node.all_input_nodes]
+    first = given[0] if given else None
+    if node.op == "call_module":
+        return _through(known[str(node.target)], first, node, groups, names)
+    if node.op in ("call_function", "call_method"):
+        if node.target in _SAME and len(given) == 1:
+            return first
+        if node.target in _SUMS and _shape(node) is not None:
+            return _summed(node, given, groups)
+        if node.target in (torch.flatten, "flatten", "view", "reshape", torch.reshape):
+            return _flattened(node, first, groups)
+        if node.target in (torch.mean, "mean"):
+            return _averaged(node, first, groups)
+        if node.target in (torch.cat, torch.concat):
+            return _joined(node, given, groups)
+        if node.target in ("size", getattr, operator.getitem) and _shape(node) is None:
+            return None  # a number, not a tensor
+    for signature in given:
+        groups.hold(signature)
+    return None
+
+
+def _through(
+    layer: nn.Module, signature: _Signature | None, node: fx.Node, groups: _Groups, names: dict[int, str]
+) -> _Signature | None:
+    shape = _shape(node)
+    if type(layer) in _ELEMENTWISE or type(layer) in _POOLS:
+        if type(layer) in _POOLS and signature is not None and signature.axis != 1:
+            groups.hold(signature)
+            return None
+        return signature
+    if type(layer) is nn.Flatten:
+        return _flattened(node, signature, groups)
+    if isinstance(layer, _NORMS) and type(layer) in _NORMS and (signature is None or signature.axis == 1):
+        for value in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
+            if value is not None and signature is not None:
+                groups.bind(names[id(value)], 0, signature.segments)
+        return signature
+    if type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1 and shape is not None:
+        inside = signature is not None and signature.axis == len(shape) - 1
+        for value in (layer.weight, layer.bias) if inside else ():
+            if value is not None and signature is not None:
+                groups.bind(names[id(value)], 0, signature.segments)
+        return signature
+    if isinstance(layer, nn.Linear) and type(layer) is nn.Linear and shape is not None:
+        last = len(shape) - 1
+        _end(layer.weight, signature if signature is None or signature.axis == last else None, groups, names)
+        if signature is not None and signature.axis != last:
+            return signature  # the channels are not what it mixes
+        return _begin(layer, last, groups, names)
+    if isinstance(layer, _CONVOLUTIONS) and type(layer) in _CONVOLUTIONS and layer.groups == 1:
+        _end(layer.weight, signature, groups, names)
+        return _begin(layer, 1, groups, names)
+    groups.hold(signature)
+    return None
+
+
+def _end(weight: torch.Tensor, signature: _Signature | None, groups: _Groups, names: dict[int, str]) -> None:
+    if signature is None:
+        # A tensor that meets inputs that stay in place must stay, too, should it be used again elsewhere.
+        size = weight.shape[1]
+        groups.bind(names[id(weight)], 1, (_Segment(_HELD, size),))
+        return
+    groups.bind(names[id(weight)], 1, signature.segments)
+
+
+def _begin(layer: Any, axis: int, groups: _Groups, names: dict[int, str]) -> _Signature:
+    size = layer.weight.shape[0]
+    segments = (_Segment(groups.new(size), size),)
+    for value in (layer.weight, layer.bias):
+        if value is not None:
+            groups.bind(names[id(value)], 0, segments)
+    return _Signature(axis, segments)
+
+
+def _summed(node: fx.Node, given: Sequence[_Signature | None], groups: _Groups) -> _Signature | None:
+    whole = [held for held in node.all_input_nodes if _shape(held) == _shape(node)]
+    if len(given) == len(whole) == 1:  # with a number, or with itself
+        return given[0]
+    alike = all(held is not None for held in given) and len(whole) == len(given) == 2
+    one, other = (given[0], given[1]) if alike else (None, None)
+    if one is None or other is None or one.axis != other.axis:
+        for signature in given:
+            groups.hold(signature)
+        return None
+    groups.agree(one.segments, other.segments)
+    return one
+
+
+def _flattened(node: fx.Node, signature: _Signature | None, groups: _Groups) -> _Signature | None:
+    """All axes behind that of the examples made one: each unit has as many entries as there were places."""
+    before, after = _shape(node.all_input_nodes[0]), _shape(node)
+    if before is None or after is None or signature is None:
+        return None
+    if before == after:
+        return signature
+    if signature.axis != 1 or after != (before[0], math.prod(before[1:])):
+        groups.hold(signature)
+        return None
+    places = math.prod(before[2:])
+    return _Signature(1, tuple(replace(s, block=s.block * places) for s in signature.segments))
+
+
+def _averaged(node: fx.Node, signature: _Signature | None, groups: _Groups) -> _Signature | None:
+    before, after = _shape(node.all_input_nodes[0]), _shape(node)
+    if before is None or after is None or signature is None:
+        return None
+    pooled = after[:2] == before[:2] and (len(after) == 2 or after[2:] == (1,) * (len(before) - 2))
+    if signature.axis != 1 or not pooled:
+        groups.hold(signature)
+        return None
+    return signature
+
+
+def _joined(node: fx.Node, given: Sequence[_Signature | None], groups: _Groups) -> _Signature | None:
+    axis: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+    parts = [held for held in given if held is not None]
+    shape = _shape(node)
+    if shape is None or len(parts) < len(given) or any(part.axis != int(axis) % len(shape) for part in parts):
+        for signature in given:
+            groups.hold(signature)
+        return None
+    return _Signature(parts[0].axis, tuple(segment for part in parts for segment in part.segments))
