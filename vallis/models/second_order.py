@@ -14,10 +14,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from vallis.core.errors import DataError
 from vallis.core.rng import Rng
 from vallis.core.types import Net, Task
-from vallis.models._build import build_net, drawing, example_shape, num_outputs
+from vallis.models._build import build_net, drawing, example_shape, image_shape, num_outputs
 from vallis.problems._checks import check_number
 
 
@@ -45,16 +44,13 @@ class SecondOrder:
         """The net, whose layer has all weights.
 
         Raises:
-            DataError: the inputs are no images, or too small to be pooled.
+            ModelError: the inputs are to be pooled and are no images, or smaller than what is pooled.
         """
         shape = example_shape(tasks, "second_order")
-        if self.pooling > 1 and (len(shape) != 3 or min(shape[1:]) < self.pooling):
-            raise DataError(
-                f"images of at least {self.pooling} by {self.pooling} were required to be pooled, inputs of shape "
-                f"{tuple(shape)} came: set pooling=1"
-            )
-        small = (shape[0], *(side // self.pooling for side in shape[1:])) if self.pooling > 1 else shape
-        num_small = math.prod(small)
+        num_small = math.prod(shape)
+        if self.pooling > 1:
+            channels, height, width = image_shape(tasks, "second_order", least=self.pooling)
+            num_small = channels * (height // self.pooling) * (width // self.pooling)
         size = math.prod(shape) + num_small * (num_small + 1) // 2
         outputs = num_outputs(tasks)
 

@@ -131,12 +131,11 @@ def _planes(rows: Sequence[Row], data: str) -> Iterator[Figure]:
 
 
 def _radii(rows: Sequence[Row], data: str) -> Figure:
-    ends = _ends(rows, VOLUME, data)
-    pooled = {
-        f"{name} ({len(held)} networks)": np.concatenate([result.array("radii").data for result in held.values()])
-        for name, held in ends.items()
-        if held
+    ends = {
+        name: [result.array("radii").data for result in held.values() if "radii" in result.values]
+        for name, held in _ends(rows, VOLUME, data).items()
     }
+    pooled = {f"{name} ({len(held)} networks)": np.concatenate(held) for name, held in ends.items() if held}
     pooled = {name: radii[radii > 0] for name, radii in pooled.items()}
     together = np.concatenate(list(pooled.values())) if pooled else np.array([])
     marks = []
