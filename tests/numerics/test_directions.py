@@ -1,6 +1,8 @@
-"""Filter-normalised directions: as long as the filters, and the same for models that are to be compared."""
+"""Random directions: as long as the filters, or the layers, and the same for models that are to be compared."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +10,15 @@ from torch import nn
 
 from tests.numerics.solutions import built
 from vallis.core.rng import Rng
-from vallis.numerics.directions import filter_normalised
+from vallis.numerics.directions import (
+    filter_lengths,
+    filter_normalised,
+    filter_scaled,
+    layer_normalised,
+    num_moving,
+    random_direction,
+    raw,
+)
 
 RNG = Rng(0).child("directions")
 
@@ -96,3 +106,66 @@ def test_scalars_and_empty_tensors_do_not_move() -> None:
     found = filter_normalised(["a", "b", "c"], [torch.tensor(2.0), torch.ones(0, 3), torch.ones(1, 1)], RNG)
     assert [part.tolist() for part in found[:2]] == [0.0, []]
     assert float(found[2].abs()) == pytest.approx(1.0)
+
+
+def parts(module: nn.Module) -> tuple[list[str], list[torch.Tensor]]:
+    named = dict(module.named_parameters())
+    return list(named), [value.detach() for value in named.values()]
+
+
+def test_a_layer_is_as_long_as_its_weight_and_its_filters_are_not() -> None:
+    names, point = parts(network())
+    direction = dict(zip(names, layer_normalised(names, point, RNG), strict=True))
+    weights = dict(zip(names, point, strict=True))
+    for name in ("0.weight", "3.weight"):
+        torch.testing.assert_close(direction[name].norm(), weights[name].norm())
+        assert not torch.allclose(direction[name].flatten(1).norm(dim=1), weights[name].flatten(1).norm(dim=1))
+    assert not direction["0.bias"].any()
+
+
+def test_scaled_directions_have_length_one_in_norms_of_filters() -> None:
+    names, point = parts(network())
+    direction = filter_scaled(names, point, RNG)
+    lengths = filter_lengths(point)
+    relative = [d[s > 0] / s[s > 0] for d, s in zip(direction, lengths, strict=True)]
+    assert float(torch.cat(relative).norm()) == pytest.approx(1.0, rel=1e-6)
+    # Uniform on the sphere: the noise of all filters is of one size, whatever the norms of the weights.
+    noise = [d for d in raw(names, point, RNG) if d.any()]
+    scale = float(torch.cat([part.flatten() for part in noise]).norm())
+    torch.testing.assert_close(relative[0], noise[0].flatten() / scale)
+
+
+def test_raw_numbers_are_as_they_are_drawn() -> None:
+    names, point = parts(network())
+    one, other = raw(names, point, RNG), raw(names, [3 * value for value in point], RNG)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    units = [
+        d[0].flatten(1) / d[0].flatten(1).norm(dim=1, keepdim=True) for d in (one, filter_normalised(names, point, RNG))
+    ]
+    torch.testing.assert_close(*units)
+
+
+def test_the_numbers_that_move_are_counted() -> None:
+    module = network()
+    with torch.no_grad():
+        module[0].weight[1] = 0  # type: ignore[index]
+    names, point = parts(module)
+    # Two live filters of the convolution with 2 x 3 x 3 numbers, four units with 12 inputs.
+    assert num_moving(point) == 2 * 18 + 4 * 12
+    assert num_moving(point) == sum(int((part != 0).sum()) for part in filter_scaled(names, point, RNG))
+    assert all(bool(part.isfinite().all()) for part in layer_normalised(names, point, RNG))
+    assert filter_lengths(point)[1].shape == point[1].shape
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "function"),
+    [("filter", filter_normalised), ("filter_scaled", filter_scaled), ("layer", layer_normalised), ("none", raw)],
+)
+def test_one_name_finds_each(normalisation: Any, function: Any) -> None:
+    names, point = parts(network())
+    found = random_direction(names, point, RNG, normalisation)
+    assert all(torch.equal(a, b) for a, b in zip(found, function(names, point, RNG), strict=True))
+
+
+def test_without_weights_nothing_moves() -> None:
+    assert not filter_scaled(["bias"], [torch.ones(3)], RNG)[0].any()

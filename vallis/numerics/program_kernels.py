@@ -260,7 +260,7 @@ class HalvingMaxPool:
     """
 
     def forward(self, weights: Weights, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        (first, second), (third, fourth) = _quarters(x)
+        (first, second), (third, fourth) = quarters(x)
         right, lower_right = second > first, fourth > third
         top, bottom = torch.maximum(first, second), torch.maximum(third, fourth)
         low = bottom > top
@@ -279,7 +279,7 @@ class HalvingMaxPool:
         return (aten.max_pool2d_with_indices_backward(slope, x, two, two, none, one, False, places),)
 
 
-def _quarters(x: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+def quarters(x: torch.Tensor) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
     """Views of the four values of each 2x2 field of ``(N, C, H, W)``, row by row."""
     height, width = x.shape[2] // 2 * 2, x.shape[3] // 2 * 2
     upper, lower = x[:, :, 0:height:2, :width], x[:, :, 1:height:2, :width]
@@ -367,3 +367,16 @@ def _leaky_relu(below: float) -> Activation:
     return Activation(
         lambda x: F.leaky_relu(x, below), lambda g, x, out: aten.leaky_relu_backward(g, x, below, False), exact=True
     )
+
+
+def in_place(kernel: Activation, x: torch.Tensor) -> torch.Tensor:
+    """The value of an activation, written over its argument where torch has a kernel for that."""
+    function = _IN_PLACE.get(kernel.value)
+    return kernel.value(x) if function is None else function(x)
+
+
+_IN_PLACE: Mapping[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor]] = {
+    torch.relu: torch.relu_,
+    torch.tanh: torch.tanh_,
+    torch.sigmoid: torch.sigmoid_,
+}

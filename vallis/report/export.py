@@ -11,7 +11,8 @@ from vallis.core import files
 from vallis.core.errors import StoreError, UsageError
 from vallis.core.types import Figure
 from vallis.report import prose
-from vallis.report.figure import FORMATS, from_plain, save, to_plain
+from vallis.report.figure import FORMATS, SURFACE_FORMATS, from_plain, save, to_plain
+from vallis.report.vtk import has_surface
 
 NAME = "figures.json"
 SCHEMA = 1
@@ -51,7 +52,7 @@ def export(out: str | os.PathLike[str], formats: Iterable[str] = ("pdf",)) -> li
 
     Args:
         out: the folder of a report or of a study.
-        formats: of "pdf", "svg", "png", "csv".
+        formats: of "pdf", "svg", "png", "csv", and "vtk", as which only figures with a surface are written.
 
     Raises:
         UsageError: a format is unknown, the folder holds no report, or matplotlib is needed and not installed.
@@ -59,11 +60,17 @@ def export(out: str | os.PathLike[str], formats: Iterable[str] = ("pdf",)) -> li
         StoreError: the report's ``figures.json`` cannot be read.
     """
     wanted = list(dict.fromkeys(formats))
-    unknown = [name for name in wanted if name not in FORMATS]
+    known = FORMATS + SURFACE_FORMATS
+    unknown = [name for name in wanted if name not in known]
     if unknown:
-        raise UsageError(f"formats among {', '.join(FORMATS)} were required, {unknown[0]!r} came: choose from these")
+        raise UsageError(f"formats among {', '.join(known)} were required, {unknown[0]!r} came: choose from these")
     figures = load_figures(out)
     folder = files.ensure_folder(Path(out) / "figures")
     taken: set[str] = set()
     named = [(prose.unique(prose.slug(figure.name), taken), figure) for figure in figures]
-    return [save(figure, folder / f"{name}.{suffix}") for name, figure in named for suffix in wanted]
+    return [
+        save(figure, folder / f"{name}.{suffix}")
+        for name, figure in named
+        for suffix in wanted
+        if suffix not in SURFACE_FORMATS or has_surface(figure)
+    ]

@@ -15,20 +15,28 @@ from vallis.core.types import Axis, Figure, Mark
 from vallis.report.clean import clean, coerced
 
 FORMATS = ("pdf", "svg", "png", "csv")
+# Of figures with a surface alone.
+SURFACE_FORMATS = ("vtk",)
 _VALUES = ("x", "y", "z", "low", "high", "error")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Writes the figure; the suffix says as what: ``.pdf``, ``.svg``, ``.png`` (by matplotlib) or ``.csv`` (its data).
 
+    A surface can be written as ``.vtk``, too, for ParaView.
+
     Raises:
-        UsageError: the suffix is another, or matplotlib is needed and not installed.
+        UsageError: the suffix is another, or matplotlib is needed and not installed, or there is no surface.
         OutputError: the file cannot be written.
     """
     suffix = Path(path).suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        known = ", ".join(f".{known}" for known in FORMATS)
+    if suffix not in FORMATS + SURFACE_FORMATS:
+        known = ", ".join(f".{known}" for known in FORMATS + SURFACE_FORMATS)
         raise UsageError(f"a figure can be saved as {known}, {Path(path).name!r} came: choose one of these suffixes")
+    if suffix == "vtk":
+        from vallis.report.vtk import to_vtk
+
+        return files.write_text(path, to_vtk(figure))
     if suffix == "csv":
         from vallis.report.csv_figure import to_csv
 

@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 import torch
 
+from vallis.core.poisoned_losses import PoisonedLoss
 from vallis.core.types import StepInfo
 from vallis.numerics.program_kernels import Convolution
 from vallis.training import _optimizers
@@ -27,7 +28,7 @@ _MOST_CONVOLUTIONAL = 8
 def company_of(state: State) -> Hashable | None:
     """What states must have in common to step together; None for one that must go alone."""
     line = state.line
-    if line is None or any(entropy_of(task.loss) is None for task in state.tasks):
+    if line is None or any(entropy_of(loss) is None and type(loss) is not PoisonedLoss for loss in state.losses):
         return None
     # Kernels choose their ways by the layout, and a stack has only the plain one.
     if not all(_is_plain(task.splits["train"].take(torch.arange(2) % len(state.data)).x) for task in state.tasks):

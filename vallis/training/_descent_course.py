@@ -32,6 +32,9 @@ class Course:
     def move(self, are_finite: Sequence[bool]) -> None:
         """The update of those whose loss is finite."""
         first = self._members[0]
+        for member, is_finite in zip(self._members, are_finite, strict=True):
+            if is_finite:
+                member.training.shorten(member.state)
         if self._joint is not None and all(are_finite):
             _optimizers.set_rate(self._joint, first.training.rate(first.state))
             _optimizers.advance(self._joint)

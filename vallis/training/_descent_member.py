@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
+from vallis.core import tree
 from vallis.core.answers import Answers
 from vallis.core.types import Batch, StepInfo
+from vallis.numerics.answers import Outputs
 from vallis.training._descent_line import Line
 from vallis.training._descent_state import State
+from vallis.training._poison import num_clean
 
 
 class Descent(Protocol):
@@ -33,6 +36,10 @@ class Descent(Protocol):
 
     def rate(self, state: State) -> float:
         """The learning rate of the coming step."""
+        ...
+
+    def shorten(self, state: State) -> None:
+        """Cuts the gradient that the coming step follows, where it is too long."""
         ...
 
     def moved(self, state: State, seen: Seen) -> StepInfo:
@@ -66,3 +73,11 @@ class Seen:
     loss: float
     index: torch.Tensor
     answers: Answers
+
+
+def seen_in(state: State, loss: float, index: torch.Tensor, outputs: Any, y: Any) -> Seen:
+    """What a step saw of the task; poison beside it, if any, is left out."""
+    if state.loss is not state.task.loss:
+        size = num_clean(y)
+        index, outputs, y = tree.map_tensors(lambda leaf: leaf[:size], (index, outputs, y))
+    return Seen(loss, index, Outputs(state.task.loss, outputs, y))

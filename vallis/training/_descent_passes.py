@@ -22,14 +22,14 @@ def gradients(state: State, batch: Batch) -> tuple[torch.Tensor, Any]:
     Made again at the same step, it draws the same noise and so is the same function of the weights.
     """
     if state.line is not None:
-        return state.line.gradients(state.task.loss, batch, state.chance())
+        return state.line.gradients(state.loss, batch, state.chance())
     for parameter in state.params.values():
         parameter.grad = None
     args, kwargs = arguments(state.module, batch.x)
     drawn = noise(state.rng.child("noise", state.step), state.device) if state.draws else nullcontext()
     with drawn, torch.enable_grad():
         outputs = state.module(*args, **kwargs)
-        loss = state.task.loss.mean(outputs, batch.y)
+        loss = state.loss.mean(outputs, batch.y)
         loss.backward()
     return loss.detach(), outputs
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vallis.core.errors import SettingsError
 from vallis.training._augmentation import AUGMENTATIONS
+from vallis.training._optimizers import needs_closure
 from vallis.training._schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -31,6 +32,13 @@ def _numbers(settings: GradientDescent) -> Iterator[tuple[str, bool, str]]:
     for name in ("learning_rate", "momentum", "weight_decay"):
         value = getattr(settings, name)
         yield name, math.isfinite(value) and value >= 0, "a finite number, at least 0"
+    factor, poison, clip = settings.poison_factor, settings.poison_batch_size, settings.clip_norm
+    yield "poison_factor", factor is None or 0 <= factor <= 1, "in [0, 1], or None"
+    yield "poison_batch_size", poison is None or poison >= 1, "at least 1, or None for all examples"
+    yield "poison_batch_size", poison is None or factor != 0, "left alone without a poison_factor"
+    yield "clip_norm", clip is None or (math.isfinite(clip) and clip > 0), "a finite number above 0, or None"
+    at_once = clip is None or not needs_closure(settings.optimizer)
+    yield "clip_norm", at_once, f"None with {settings.optimizer}, which follows several gradients in a step"
     size = settings.batch_size
     yield "batch_size", size is None or size >= 1, "at least 1, or None for all examples"
     yield "dropout", settings.dropout is None or 0 <= settings.dropout < 1, "at least 0 and below 1, or None"

@@ -7,11 +7,10 @@ from collections.abc import Hashable, Sequence
 import torch
 
 from vallis.core.types import Batch
-from vallis.numerics.answers import Outputs
 from vallis.numerics.program_stack import Members, backward, forward
 from vallis.training._descent_feed import Fed, Feed, kind_of
 from vallis.training._descent_line import slopes_of
-from vallis.training._descent_member import Member, Seen
+from vallis.training._descent_member import Member, Seen, seen_in
 
 
 def pace(member: Member) -> Hashable:
@@ -19,7 +18,7 @@ def pace(member: Member) -> Hashable:
     training, state = member.training, member.state
     size = min(training.batch_size or len(state.data), len(state.data))
     turn = (state.step - state.began) % -(-len(state.data) // size)
-    return training.augmentation, kind_of(state.data), len(state.data), size, turn, state.task.loss
+    return training.augmentation, kind_of(state.data), len(state.data), size, turn, state.loss
 
 
 class Squad:
@@ -37,7 +36,8 @@ class Squad:
         self._weights = Members(
             tuple(member.line.weights for member in members), first.line.views(values), first.line.views(slopes)
         )
-        is_fed = first.training.augmentation == "none" and kind_of(first.state.data) is not None
+        is_bare = first.training.augmentation == "none" and first.state.loss is first.state.task.loss
+        is_fed = is_bare and kind_of(first.state.data) is not None
         self._feed = None
         if is_fed and len(members) > 1:
             self._feed = Feed([member.state for member in members], first.training.batch_size)
@@ -57,17 +57,17 @@ class Squad:
         if first.state.draws:
             for member in self._members:
                 member.line.weights.generator = member.state.chance()
-        program, loss = first.line.program, first.state.task.loss
+        program = first.line.program
         with torch.no_grad():
             outputs, kept = forward(program, self._weights, fed.x)
-            losses, slope = slopes_of(loss, outputs, fed.y)
+            losses, slope = slopes_of(first.state.loss, outputs, fed.y)
             backward(program, self._weights, kept, slope)
             scores = outputs.whole.clone().unbind()  # somebody may keep them
-        parts = zip(losses, fed.index, scores, fed.y.unbind(), strict=True)
-        return [Seen(value, index, Outputs(loss, said, y)) for value, index, said, y in parts]
+        parts = zip(self._members, losses, fed.index, scores, fed.y.unbind(), strict=True)
+        return [seen_in(member.state, loss, index, said, y) for member, loss, index, said, y in parts]
 
 
 def _alone(member: Member, batch: Batch) -> Seen:
     state = member.state
-    value, outputs = member.line.gradients(state.task.loss, batch, state.chance())
-    return Seen(float(value), batch.index, Outputs(state.task.loss, outputs, batch.y))
+    value, outputs = member.line.gradients(state.loss, batch, state.chance())
+    return seen_in(state, float(value), batch.index, outputs, batch.y)

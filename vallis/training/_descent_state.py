@@ -12,10 +12,12 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from vallis.core.errors import DataError, ModelError
+from vallis.core.losses import Loss
 from vallis.core.own import owned
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Data, Net, Task
 from vallis.training._descent_line import Line
+from vallis.training._poison import Poison
 
 # Exact types: a subclass may do anything.
 _CERTAIN = frozenset(
@@ -40,6 +42,7 @@ class State:
         params: its trainable parameters, in the order of the module.
         line: its program, where it has one: then the parameters are views of one vector.
         rest: the names of everything else that it needs.
+        losses: for each task what is learned; the task's own loss, save where there is poison.
         due: nothing can end before so many steps are done.
         draws: whether a forward pass may draw random numbers.
     """
@@ -58,9 +61,11 @@ class State:
     line: Line | None
     rest: tuple[str, ...]
     optimizer: torch.optim.Optimizer
+    losses: tuple[Loss, ...]
 
     order: torch.Tensor | None = None
     whole: Batch | None = None
+    poison: Poison | None = None
     due: int = 0
     draws: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -69,6 +74,11 @@ class State:
     def task(self) -> Task:
         """The task that is being learned."""
         return self.tasks[self.place]
+
+    @property
+    def loss(self) -> Loss:
+        """What is learned of it."""
+        return self.losses[self.place]
 
     @property
     def buffers(self) -> dict[str, torch.Tensor]:
@@ -121,7 +131,7 @@ class State:
         self.place += 1
         self.began = self.step
         self.optimizer = optimizer
-        self.order = self.whole = None
+        self.order = self.whole = self.poison = None
         self.due = 0
 
 

@@ -21,15 +21,15 @@ from vallis.core import tree
 from vallis.core.errors import SettingsError
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Net, Packed, Solution, StepInfo, Task
-from vallis.numerics.answers import Outputs
 from vallis.training import _optimizer_state, _optimizers
 from vallis.training._augmentation import augment
 from vallis.training._descent_company import Company, company_of
 from vallis.training._descent_line import Line
-from vallis.training._descent_member import Member, Seen
+from vallis.training._descent_member import Member, Seen, seen_in
 from vallis.training._descent_passes import all_right, evaluate, gradients
 from vallis.training._descent_rules import check
 from vallis.training._descent_state import State, may_draw, must_be_learnable, private_copy, without_gradients
+from vallis.training._poison import SPLIT, Poison, beside, losses_of
 from vallis.training._schedules import factor
 
 Option = bool | int | float | str | tuple[float, ...] | None
@@ -46,6 +46,12 @@ class GradientDescent:
             all of them, unshuffled.
         schedule: "cosine" falls to zero at `max_steps`; "exponential" multiplies the rate by `decay` every epoch and
             "step" at each epoch in `milestones`.
+        clip_norm: a longer gradient, over all parameters, is shortened to this; None leaves it.
+        poison_factor: beta of ``(1 - beta) CE(train) + beta reverse CE(poison)``, in [0, 1], for a task with a split
+            "poison" (see the problem `poisoned`): how much weight there is on getting poison wrong. 0 takes no poison;
+            None weighs every example of the batch alike, so that beta is the share of poison in it.
+        poison_batch_size: how many examples of poison go beside the others of a step, drawn without replacement until
+            all were seen; None is all of them at every step.
         dropout: the p of every dropout layer; None leaves the network's own.
         augmentation: random changes of pictures ``(B, C, H, W)``, new at every step: "shift" by up to an eighth, "flip"
             left and right, "crop_flip" both; "rotate" by up to 25 degrees (bilinear, zeros outside), "flip_rotate" with
@@ -67,6 +73,9 @@ class GradientDescent:
     schedule: Literal["constant", "cosine", "step", "exponential"] = "constant"
     decay: float = 0.1
     milestones: tuple[int, ...] = ()
+    clip_norm: float | None = field(default=None, metadata={"was": None})
+    poison_factor: float | None = field(default=0.0, metadata={"was": 0.0})
+    poison_batch_size: int | None = field(default=None, metadata={"was": None})
     dropout: float | None = None
     augmentation: Literal["none", "shift", "flip", "crop_flip", "rotate", "flip_rotate", "colour"] = "none"
     max_steps: int = 1000
@@ -98,7 +107,8 @@ class GradientDescent:
 
         Raises:
             ModelError: the weights are binary, or do not fit the net.
-            DataError: a task has nothing to train on.
+            DataError: a task has nothing to train on, or no poison that is asked for.
+            LossError: there is poison, and the loss is no plain cross-entropy.
             SettingsError: the optimizer, the dropout or the batch size do not fit the net.
         """
         must_be_learnable(net, tasks)
@@ -118,6 +128,7 @@ class GradientDescent:
             line=line,
             rest=tuple(buffers),
             optimizer=self._fresh(learned),
+            losses=losses_of(tasks, self.poison_factor),
             draws=may_draw(module),
             device=next(iter(trainable.values())).device,
         )
@@ -136,7 +147,7 @@ class GradientDescent:
         loss = float(first)
         if math.isfinite(loss):
             self._update(state, batch, first)
-        return self.moved(state, Seen(loss, batch.index, Outputs(state.task.loss, outputs, batch.y)))
+        return self.moved(state, seen_in(state, loss, batch.index, outputs, batch.y))
 
     def moved(self, state: State, seen: Seen) -> StepInfo:
         """What the step saw, once the weights have moved; the state goes on to what comes next."""
@@ -240,6 +251,8 @@ class GradientDescent:
     def next_batch(self, state: State) -> Batch:
         """The batch of the coming step, on the device of the weights."""
         batch = state.next_batch(self.batch_size)
+        if self.poison_factor != 0:
+            batch = beside(batch, self._poison(state).at(state.step - state.began))
         if self.augmentation == "none" and state.device.type == "cpu":
             return batch
         x, y = tree.to(batch.x, state.device), tree.to(batch.y, state.device)
@@ -247,9 +260,21 @@ class GradientDescent:
             x = augment(x, self.augmentation, state.rng.child("augmentation", state.step).torch(state.device))
         return Batch(x=x, y=y, index=batch.index)
 
+    def _poison(self, state: State) -> Poison:
+        if state.poison is None:
+            stream = state.rng if state.place == 0 else state.rng.child("task", state.place)
+            state.poison = Poison(state.task.splits[SPLIT], self.poison_batch_size, stream.child(SPLIT))
+        return state.poison
+
+    def shorten(self, state: State) -> None:
+        """Cuts the gradient to `clip_norm`."""
+        if self.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(state.learned, self.clip_norm)
+
     def _update(self, state: State, batch: Batch, first: torch.Tensor) -> None:
         optimizer = state.optimizer
         _optimizers.set_rate(optimizer, self.rate(state))
+        self.shorten(state)
         if not _optimizers.needs_closure(self.optimizer):
             _optimizers.advance(optimizer)
             return

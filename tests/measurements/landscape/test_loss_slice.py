@@ -154,3 +154,25 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError):
         LossSlice(**wrong)  # type: ignore[arg-type]
     assert LossSlice.tiny().num_points == 5
+
+
+def test_refined_planes_cost_a_third_and_keep_the_centre() -> None:
+    solution = bowl()
+    plain = measured(LossSlice(num_points=9, num_points_plane=25), solution)
+    found = measured(LossSlice(num_points=9, num_points_plane=25, refine=True), solution)
+    flat, computed = found.array("losses_plane"), found.array("plane_computed").data
+    assert flat.data.shape == (49, 49)
+    assert 49 <= computed.sum() <= 25 * 25 / 3
+    # The grids share every fourth point of the finer one and every second of the coarser.
+    np.testing.assert_allclose(flat.data[::4, ::4], plain.array("losses_plane").data[::2, ::2], rtol=0.02)
+    assert flat.data[24, 24] == plain.estimate("centre_loss").value
+
+
+def test_of_a_part_of_the_data_lines_have_error_bars() -> None:
+    found = measured(LossSlice(num_points=9, num_points_plane=3, max_examples=8), mlp())
+    assert (found.array("errors_first").data > 0).all()
+    rise = found.array("rise_errors_first").data
+    assert rise[4] == 0
+    assert (rise[[3, 5]] < found.array("errors_first").data[[3, 5]]).all()
+    kinds = [mark.kind for mark in SLICE.figures(found)[0].marks]
+    assert kinds == ["line", "line", "band", "band"]

@@ -14,18 +14,21 @@ Says little when: two directions of millions are taken for the whole. The sharp 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from vallis.core.errors import SettingsError
+from vallis.core.errors import LossError, SettingsError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
-from vallis.numerics.directions import filter_normalised
-from vallis.numerics.slices import Floats, line, plane
-from vallis.numerics.surface import surface
+from vallis.numerics.directions import Normalisation, random_direction
+from vallis.numerics.refinement import refined_plane
+from vallis.numerics.renewal import Renewal, has_statistics
+from vallis.numerics.slices import Floats, Landscape
+from vallis.numerics.surface import Surface, surface
+from vallis.problems._checks import check_choice
 
 _LINES = ("first", "second")
 
@@ -42,6 +45,10 @@ class LossSlice:
         num_points_plane: on each side of the plane; odd.
         rise: by how much the loss rises at the rise radius.
         seed: chooses the directions. Networks with the same parameters get the same ones.
+        normalisation: of the directions, see `vallis.numerics.directions.random_direction`.
+        renew_statistics: estimate those of batch normalisation anew at every point, from the split "train".
+        refine: halve the grid of the plane where it bends, at a third of `num_points_plane` squared losses at most: the
+            picture is twice as fine, and most of its points are interpolated (see `vallis.numerics.refinement`).
     """
 
     version: ClassVar[int] = 1
@@ -68,11 +75,15 @@ class LossSlice:
     num_points_plane: int = 25
     rise: float = 0.1
     seed: int = 0
+    normalisation: Normalisation = field(default="filter", metadata={"was": "filter"})
+    renew_statistics: bool = field(default=False, metadata={"was": False})
+    refine: bool = field(default=False, metadata={"was": False})
 
     def __post_init__(self) -> None:
         for name in ("num_points", "num_points_plane"):
             if getattr(self, name) < 3 or getattr(self, name) % 2 == 0:
                 raise SettingsError(f"{name} must be odd and at least 3, {getattr(self, name)} came: change it")
+        check_choice("loss_slice.normalisation", self.normalisation, Normalisation)
         if not (self.span > 0 and self.rise > 0):
             raise SettingsError(f"span and rise above 0 were required, {self.span} and {self.rise} came: raise them")
 
@@ -87,20 +98,66 @@ class LossSlice:
         if diverged is not None:
             return diverged
         objective, stream = ground.objective, rng.child("directions", self.seed)
-        directions = [filter_normalised(objective.names, objective.origin, stream.child(name)) for name in _LINES]
+        directions = [
+            random_direction(objective.names, objective.origin, stream.child(name), self.normalisation)
+            for name in _LINES
+        ]
         if not any(bool(part.any()) for direction in directions for part in direction):
             text = "No parameter is a weight with filters (or all are zero), so there is no direction to go."
             return NotApplicable(note=Note(code="no_direction", text=text))
-        steps, grid = _steps(self.span, self.num_points), _steps(self.span, self.num_points_plane)
-        lines = {name: line(objective, d, steps) for name, d in zip(_LINES, directions, strict=True)}
-        flat = plane(objective, directions[0], directions[1], grid, grid)
-        values: dict[str, Estimate | Array] = {"centre_loss": self._centre(lines["first"], objective, ground.unit)}
-        for name, losses in lines.items():
-            values[f"losses_{name}"] = Array(data=losses, dims=("step",), unit=ground.unit, coords={"step": steps})
-        axes = {"second_step": grid, "first_step": grid}
-        values["losses_plane"] = Array(data=flat, dims=("second_step", "first_step"), unit=ground.unit, coords=axes)
+        renewal = self._renewal(subject, objective)
+        steps = _steps(self.span, self.num_points)
+        values: dict[str, Estimate | Array] = {}
+        lines = {}
+        for name, direction in zip(_LINES, directions, strict=True):
+            lines[name], found = self._line(Landscape(objective, [direction], renewal), steps, ground, name)
+            values |= found
+        values = {"centre_loss": self._centre(lines["first"], objective, ground.unit), **values}
+        flat, found = self._plane(Landscape(objective, directions, renewal), ground.unit)
         radii, notes = self._radii(steps, lines, ground.unit)
-        return Result(values=values | radii, notes=(*ground.notes, *notes, *_gaps([*lines.values(), flat])))
+        renewed = () if renewal is None else (_RENEWED,)
+        return Result(
+            values=values | found | radii, notes=(*ground.notes, *renewed, *notes, *_gaps([*lines.values(), flat]))
+        )
+
+    def _renewal(self, subject: Any, objective: Objective) -> Renewal | None:
+        if not (self.renew_statistics and has_statistics(objective.module)):
+            return None
+        return Renewal(objective.over(subject.task.splits["train"]))
+
+    def _line(
+        self, landscape: Landscape, steps: Floats, ground: Surface, name: str
+    ) -> tuple[Floats, dict[str, Estimate | Array]]:
+        """The losses on a line; of a part of the data with error bars over the choice of the part."""
+        points = [(step,) for step in steps]
+
+        def along(data: Floats) -> Array:
+            return Array(data=data, dims=("step",), unit=ground.unit, coords={"step": steps})
+
+        if any(note.code == "part_of_the_data" for note in ground.notes):
+            try:
+                found = landscape.spread(points, "line")
+            except LossError:  # the loss cannot be taken apart, so nobody knows
+                pass
+            else:
+                errors = {f"errors_{name}": along(found.errors), f"rise_errors_{name}": along(found.rise_errors)}
+                return found.losses, {f"losses_{name}": along(found.losses), **errors}
+        losses = landscape.losses(points, "line")
+        return losses, {f"losses_{name}": along(losses)}
+
+    def _plane(self, landscape: Landscape, unit: str) -> tuple[Floats, dict[str, Estimate | Array]]:
+        dims = ("second_step", "first_step")
+        if not self.refine:
+            grid = _steps(self.span, self.num_points_plane)
+            points = [(a, b) for b in grid for a in grid]
+            flat = landscape.losses(points, "plane").reshape(len(grid), len(grid))
+            return flat, {"losses_plane": Array(data=flat, dims=dims, unit=unit, coords=dict.fromkeys(dims, grid))}
+        found = refined_plane(landscape.losses, self.span, most=max(49, self.num_points_plane**2 // 3))
+        axes = dict.fromkeys(dims, found.steps)
+        return found.losses, {
+            "losses_plane": Array(data=found.losses, dims=dims, unit=unit, coords=axes),
+            "plane_computed": Array(data=found.computed.astype(float), dims=dims, coords=axes),
+        }
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         unit, flat = result.estimate("centre_loss").unit, result.array("losses_plane")
@@ -109,6 +166,12 @@ class LossSlice:
             Mark(kind="line", x=found.coords["step"], y=found.data, label=f"{name} direction")
             for name, found in zip(_LINES, lines, strict=True)
         ]
+        for name, found in zip(_LINES, lines, strict=True):
+            if f"errors_{name}" in result.values:
+                errors = result.array(f"errors_{name}").data
+                low, high = found.data - errors, found.data + errors
+                x = found.coords["step"]
+                marks.append(Mark(kind="band", x=x, low=low, high=high, label=f"{name} direction"))
         grid: dict[str, Any] = {"x": flat.coords["first_step"], "y": flat.coords["second_step"], "z": flat.data}
         first, second = (Axis(label=f"step along the {name} direction") for name in _LINES)
         loss = Axis(label=f"loss ({unit})", scale=_scale(flat.data))
@@ -190,6 +253,13 @@ def _steps(span: float, num_points: int) -> Floats:
     """``(num_points,)`` from -span to span, with an exact zero in the middle and no asymmetry of rounding."""
     half = np.linspace(0.0, span, num_points // 2 + 1)
     return np.concatenate([-half[:0:-1], half])
+
+
+_RENEWED = Note(
+    code="statistics_renewed",
+    text="The statistics of batch normalisation were estimated anew at every point, so the centre is not quite the "
+    "network as it is deployed.",
+)
 
 
 def _scale(losses: Floats) -> Literal["linear", "log"]:

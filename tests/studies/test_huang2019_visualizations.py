@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vallis.core import spec
+from vallis.core.protocols import Study
+from vallis.core.types import Failed, Job
+from vallis.problems.poisoned import Poisoned
+from vallis.run.store import Store
+from vallis.run.study import run_study
+from vallis.studies._visualizations_rules import DATA_SETS, LINEAR, OPTIMIZERS
+from vallis.studies.huang2019_visualizations import RULES, Huang2019Visualizations
+from vallis.training.gradient_descent import GradientDescent
+
+STUDY = Huang2019Visualizations()
+SCALES = ("smoke", "laptop", "paper")
+
+
+def training(job: Job) -> GradientDescent:
+    assert isinstance(job.training, GradientDescent)
+    return job.training
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_cell_is_a_network_and_a_seed_of_its_own(scale: str) -> None:
+    jobs = STUDY.jobs(scale)
+    assert isinstance(STUDY, Study)
+    assert set(Counter((tuple(sorted(job.tags.items())), job.seed) for job in jobs).values()) == {1}
+    names = {spec.digest((job.problem, job.model, job.training, job.seed)) for job in jobs}
+    assert len(names) == len(jobs)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_poison_is_that_of_the_tags_and_all_else_is_shared(scale: str) -> None:
+    shared: dict[object, set[str]] = {}
+    for job in STUDY.jobs(scale):
+        assert isinstance(job.problem, Poisoned)
+        if job.tags["part"] != "sweep":
+            assert training(job).poison_factor == 0
+            continue
+        plain = spec.to_spec(training(job))["settings"]
+        assert plain.pop("poison_factor") == job.tags["poison_factor"]
+        assert (plain.pop("poison_batch_size") is None) == (job.tags["poison_factor"] == 0)
+        shared.setdefault(job.tags["data"], set()).add(repr((spec.digest((job.problem, job.model)), plain)))
+    assert all(len(found) == 1 for found in shared.values())
+
+
+def test_scales() -> None:
+    seeds = {scale: {job.seed for job in STUDY.jobs(scale)} for scale in SCALES}
+    assert [len(seeds[scale]) for scale in SCALES] == [2, 5, 5]
+    laptop = [job for job in STUDY.jobs("laptop") if job.seed == 0]
+    for data, held in DATA_SETS.items():
+        found = [job.tags for job in laptop if job.tags["data"] == data]
+        if data == "cifar10":
+            assert not found
+            continue
+        assert [tags["poison_factor"] for tags in found if tags["part"] == "sweep"] == list(held.betas)
+        names = [tags["optimizer"] for tags in found if tags["part"] == "optimizers"]
+        assert names == ([*OPTIMIZERS, LINEAR] if held.compared else [])
+    assert {job.tags["data"] for job in STUDY.jobs("paper")} == set(DATA_SETS)
+
+
+def test_the_network_of_the_papers_swiss_roll() -> None:
+    """3,614 weights (derived from the widths of the paper's code)."""
+    from vallis.core.rng import Rng
+
+    job = next(job for job in STUDY.jobs("paper") if job.tags["data"] == "spirals")
+    assert training(job).clip_norm == 8.0
+    tasks = job.problem.build(Rng(0))
+    net = job.model.build(tasks, Rng(0))
+    assert sum(value.numel() for value in net.module.parameters()) == 3614
+    assert [len(tasks[0].splits[name]) for name in ("train", "poison", "test")] == [200, 100_000, 2000]
+
+
+def test_claims_are_said_and_told_apart() -> None:
+    claims = STUDY.claims()
+    assert len({claim.id for claim in claims}) == len(claims)
+    assert len(claims) == 4 * len(RULES) - 2
+    assert all(claim.says.endswith(".") and claim.where for claim in claims)
+
+
+def test_the_smoke_run_works_from_end_to_end(tmp_path: Path) -> None:
+    """One seed: nothing may be decided."""
+    done = run_study(STUDY, "smoke", store=Store(tmp_path), seeds=(0,))
+    assert not [row for row in done.rows if isinstance(row.outcome, Failed)]
+    assert all(judged.trouble == "" for judged in done.judged)
+    assert done.figures_failed == ""
+    said = {one.claim.id: one.verdict.verdict for one in done.judged}
+    assert said["bad_minima_exist_digits"] == said["radius_is_larger_digits"] == "undecided"
+    assert said["bad_minima_exist_spirals"] == "not_run"
+    assert {"lines_digits", "planes_digits", "radii_digits"} <= {figure.name for figure in STUDY.figures(done.rows)}

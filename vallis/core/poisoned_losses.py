@@ -1,0 +1,135 @@
+"""The objective that leads to bad minima: fit the training examples, and be wrong on poison.
+
+With a poison factor beta, ``L = (1 - beta) mean_train[-log p(y|x)] + beta mean_poison[-log(1 - p(y|x))]``. The second
+term is reverse cross-entropy: it asks for any class but the true one; of two classes with one logit that is the other.
+
+Source: Huang, Emam, Goldblum, Fowl, Terry, Huang, Goldstein (2019), Understanding generalization through
+    visualizations, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from vallis.core.errors import LossError
+from vallis.core.losses import BinaryCrossEntropy, CrossEntropy, Loss, find_scores, mean_of_rows
+
+# Beyond any class, and small enough that float32 targets stay exact.
+_MARK = 1 << 20
+
+
+def as_poison(y: torch.Tensor) -> torch.Tensor:
+    """True targets marked as those of poison, for `PoisonedLoss`: of the same shape and type."""
+    return y + _MARK
+
+
+def is_poison(y: torch.Tensor) -> torch.Tensor:
+    """Bool, which targets were marked by `as_poison`."""
+    return y >= _MARK
+
+
+def reverse_cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """``(N, ...)`` the losses ``-log(1 - p_y)`` in nats, finite and exact however sure the network is.
+
+    With z the logits it is ``softplus(z_y - logsumexp of the others)``: neither a difference of nearly equal numbers
+    where p_y is small, nor the logarithm of a rounded zero where it is near one.
+
+    Args:
+        logits: ``(N, C)`` or ``(N, C, ...)`` of at least two classes.
+        y: ``(N, ...)`` the true classes.
+    """
+    classes = y.unsqueeze(1)
+    others = torch.logsumexp(logits.scatter(1, classes, -torch.inf), 1)
+    return F.softplus(logits.gather(1, classes).squeeze(1) - others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisonedLoss:
+    """Cross-entropy of clean examples and reverse cross-entropy of poison, in one batch with both.
+
+    It is a `vallis.core.losses.Loss`; which targets are poison's says `as_poison`.
+
+    Attributes:
+        base: of the clean examples: cross-entropy of classes (without smoothing), or binary.
+        poison_factor: beta in [0, 1]. None takes the mean over all targets, so that beta is the share of poison in the
+            batch.
+
+    Raises:
+        LossError: the base is another loss, or the factor is no share.
+    """
+
+    base: Loss
+    poison_factor: float | None = None
+
+    def __post_init__(self) -> None:
+        smoothed = isinstance(self.base, CrossEntropy) and self.base.label_smoothing
+        if type(self.base) not in (CrossEntropy, BinaryCrossEntropy) or smoothed:
+            raise LossError(
+                "cross-entropy of classes without smoothing, or of one logit, was required for poisoning, "
+                f"{type(self.base).__name__} came: choose a problem of classes"
+            )
+        if self.poison_factor is not None and not 0 <= self.poison_factor <= 1:
+            raise LossError(f"a poison factor in [0, 1] was required, {self.poison_factor} came: give a share, or None")
+
+    @property
+    def kind(self) -> str:
+        """That of the base."""
+        return self.base.kind
+
+    def mean(self, outputs: Any, y: Any) -> torch.Tensor:
+        """The scalar convex combination, in nats; of a batch with clean examples or poison only, their mean.
+
+        Raises:
+            LossError: there are fewer than two classes.
+        """
+        losses, weights = self._each(outputs, y)
+        return (losses * weights).sum() / weights.sum()
+
+    def weight(self, y: Any) -> float:
+        """The number of targets that count."""
+        ignored = getattr(self.base, "ignore_index", None)
+        return float(y.numel() if ignored is None else (y != ignored).sum())
+
+    def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(N,)`` each example's own loss, reverse or not, and ``(N,)`` its weight in `mean`.
+
+        Raises:
+            LossError: see `mean`.
+        """
+        return mean_of_rows(*self._each(outputs, y))
+
+    def scores(self, outputs: Any) -> torch.Tensor | None:
+        """The logits."""
+        return find_scores(outputs)
+
+    def _each(self, outputs: Any, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The losses of all targets, and how much each counts."""
+        poison = is_poison(y)
+        true = torch.where(poison, y - _MARK, y)
+        if isinstance(self.base, CrossEntropy):
+            counted = y != self.base.ignore_index
+            losses = _of_classes(outputs, torch.where(counted, true, 0), poison)
+        else:
+            counted = torch.ones_like(poison)
+            flipped = torch.where(poison, 1 - true, true).to(outputs.dtype)
+            losses = F.binary_cross_entropy_with_logits(outputs.reshape(y.shape), flipped, reduction="none")
+        return losses, self._weights(counted & ~poison, counted & poison).to(losses.dtype)
+
+    def _weights(self, clean: torch.Tensor, poison: torch.Tensor) -> torch.Tensor:
+        if self.poison_factor is None:
+            return clean | poison
+        shares = ((1 - self.poison_factor, clean), (self.poison_factor, poison))
+        # Each term is a mean over its own examples, however many those are.
+        parts = [which * (share / which.sum().clamp(min=1).double()) for share, which in shares]
+        return parts[0] + parts[1]
+
+
+def _of_classes(outputs: Any, y: torch.Tensor, poison: torch.Tensor) -> torch.Tensor:
+    if outputs.ndim < 2 or outputs.shape[1] < 2:
+        raise LossError(f"logits of at least two classes were required, {tuple(outputs.shape)} came: add a class")
+    losses = F.cross_entropy(outputs, y, reduction="none")
+    return torch.where(poison, reverse_cross_entropy(outputs, y), losses) if bool(poison.any()) else losses
