@@ -37,6 +37,17 @@ def test_each_network_gets_each_seed_once() -> None:
     assert [(made.seed, made.snapshots) for made in found] == [(7, ()), (8, ()), (7, (1,)), (8, (1,))]
 
 
+def test_a_pair_stays_a_pair() -> None:
+    """The partner keeps its distance, so that no network is in two pairs; the one partner of all jobs stays."""
+    pairs = [job(seed=seed, partner=job(seed=seed + 1000)) for seed in range(8)]
+    assert with_seeds(pairs, [0, 1, 2]) == pairs[:3]
+    beside = [job(seed=seed, partner=job(seed=99)) for seed in range(3)]
+    assert with_seeds(beside, [0, 2]) == [beside[0], beside[2]]
+    (alone,) = with_seeds(pairs[:1], [5])
+    assert alone.partner is not None
+    assert alone.partner.seed == 1005
+
+
 def test_an_unknown_scale_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UnknownPart, match="did you mean smoke"):
         run_study(ToyStudy(), "smok", store=Store(tmp_path))

@@ -92,12 +92,32 @@ def with_seeds(jobs: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
     """
     if not seeds or len(set(seeds)) < len(seeds):
         raise UsageError(f"at least one seed, and each once, was required, {list(seeds)} came: write 0,1,2")
-    distinct: list[Job] = []
+    groups: list[tuple[Job, list[Job]]] = []
     for job in jobs:
-        fixed = replace(job, seed=0)
-        if fixed not in distinct:
-            distinct.append(fixed)
-    return [replace(job, seed=seed) for job in distinct for seed in seeds]
+        fixed = _seeded(job, 0, 0)
+        known = next((members for key, members in groups if key == fixed), None)
+        if known is None:
+            groups.append((fixed, [job]))
+        else:
+            known.append(job)
+    return [_seeded(members[0], seed, _partner_of(members, seed)) for _, members in groups for seed in seeds]
+
+
+def _seeded(job: Job, seed: int, partner: int) -> Job:
+    other = job.partner
+    return replace(job, seed=seed, partner=None if other is None else replace(other, seed=partner))
+
+
+def _partner_of(jobs: Sequence[Job], seed: int) -> int:
+    """The partner's seed: as far from the job's own as in the study, so that no two pairs share a network.
+
+    Where all jobs have one partner, as networks that are compared with one of them have, it stays that.
+    """
+    own = [(job.seed, job.partner.seed) for job in jobs if job.partner is not None]
+    if not own:
+        return 0
+    (first, partner), partners = own[0], {partner for _, partner in own}
+    return partner if len(partners) == 1 < len(own) else partner - first + seed
 
 
 def judge(claim: Claim, rows: Sequence[Row]) -> Judged:
