@@ -50,6 +50,15 @@ def test_a_bowl_of_condition_a_thousand(size: int) -> None:
     assert "rays share it" in BOWL.reading(found)
 
 
+def test_a_basin_that_fills_the_cap_is_said_to() -> None:
+    """A flat bowl: the volume is that of the ball."""
+    found = measured(replace(BOWL, cap=0.5), bowl([1e-6] * 4))
+    assert found.estimate("log_volume").value == pytest.approx(log_ball_volume(4, float(np.log(0.5))))
+    assert "bound_by_the_cap" in {note.code for note in found.notes}
+    steep = measured(BOWL, bowl([1.0] * 4))
+    assert "bound_by_the_cap" not in {note.code for note in steep.notes}
+
+
 def test_plain_rays_in_many_dimensions_say_that_they_are_lost() -> None:
     eigenvalues = spread_out(100, 1e4)
     solution = bowl(eigenvalues)

@@ -133,7 +133,7 @@ class BasinVolume:
             **drawn,
             **_fitting_values(fitted),
         }
-        notes = (*_notes(volume, fitted, self.num_scans), *_basin.radius_notes(found, self.num_scans), *gaps)
+        notes = (*_notes(volume, found, fitted, self.num_scans), *_basin.radius_notes(found, self.num_scans), *gaps)
         return Result(values=values, notes=(*ground.surface.notes, *notes))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
@@ -211,8 +211,14 @@ def _fitting_values(fitted: BasinEllipsoid | None) -> dict[str, Estimate | Array
     return {"num_fitting_losses": Estimate(value=fitted.num_evaluations, stderr=None, unit="losses", method=method)}
 
 
-def _notes(volume: LogVolume, fitted: BasinEllipsoid | None, num_scans: int) -> tuple[Note, ...]:
+def _notes(volume: LogVolume, found: BasinRadii, fitted: BasinEllipsoid | None, num_scans: int) -> tuple[Note, ...]:
     notes = []
+    if found.is_capped.mean() > 0.5:
+        text = (
+            "Most of the volume that was seen ends at the cap and not where the loss reaches the cutoff: it tells as "
+            "much of the cap as of the basin, and networks differ less than with a larger cap."
+        )
+        notes.append(Note(code="bound_by_the_cap", text=text))
     if not num_scans:
         text = (
             "Only what lies on a ray before the first crossing that was met counts, as if the basin were star-shaped; "
