@@ -372,8 +372,7 @@ class Mark:
 
     Attributes:
         kind: line, scatter, bar, band (between `low` and `high`), heatmap and surface (`z` on the grid `y` by `x`),
-            images (`z` of shape (K, height, width)).
-        z: numbers on a grid; of a scatter ``(n,)`` numbers that colour its points, where there are such.
+            images (`z` of shape (K, height, width)). A scatter's `z` ``(n,)``, where it has one, colours its points.
         error: half-length of error bars along y, ``(n,)``.
         x: coordinates ``(n,)``; words where the axis is a category.
     """
