@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.studies.test_visualizations_rules import optimizers, sweep
-from vallis.core.types import Array, Result, Row
+from vallis.core.types import Array, Estimate, Result, Row
 from vallis.report.matplotlib_figure import render
 from vallis.studies._visualizations_figures import figures
 from vallis.studies._visualizations_rules import VOLUME, swept
@@ -36,7 +36,7 @@ def slices() -> list[Row]:
             f"losses_{which}": Array(data=np.full(5, height), dims=("step",), coords={"step": steps})
             for which in ("first", "second")
         }
-        values = {**lines, "losses_plane": plane}
+        values = {**lines, "losses_plane": plane, "centre_loss": Estimate(value=height, unit="nats")}
         found.append(Row(tags=swept("digits", beta), seed=0, measurement="loss_slice", outcome=Result(values=values)))
     return found
 

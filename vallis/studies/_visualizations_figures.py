@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vallis.core.types import Axis, Figure, Mark, Result, Row
 from vallis.measurements.landscape.decision_boundary import gallery
+from vallis.measurements.landscape.loss_slice import together
 from vallis.studies._rows import mean_and_error
 from vallis.studies._visualizations_rules import (
     DATA_SETS,
@@ -28,8 +30,7 @@ def figures(rows: Sequence[Row], data: str) -> Iterator[Figure]:
     """All figures of a data set for which there are rows."""
     found = (
         *_boundaries(rows, data),
-        *_lines(rows, data),
-        *_planes(rows, data),
+        *_slices(rows, data),
         _radii(rows, data),
         _gap_by_volume(rows, data),
         _by_factor(rows, data),
@@ -71,63 +72,20 @@ def _boundaries(rows: Sequence[Row], data: str) -> Iterator[Figure]:
         ends = {name: maps[name] for name in (next(iter(maps)), list(maps)[-1])}
         title = f"A good and a bad minimum of one network: {DATA_SETS[data].title}"
         figure = gallery(ends, title)
-        yield Figure(
-            name=f"good_and_bad_{data}",
-            title=title,
-            x=figure.x,
-            y=figure.y,
-            z=figure.z,
-            marks=figure.marks,
-            caption=f"{figure.caption} Both are right on every training point.",
+        yield replace(
+            figure, name=f"good_and_bad_{data}", caption=f"{figure.caption} Both are right on every training point."
         )
         every = gallery(maps, f"With more and more poison: {DATA_SETS[data].title}")
-        yield Figure(
-            name=f"boundaries_{data}",
-            title=every.title,
-            x=every.x,
-            y=every.y,
-            z=every.z,
-            marks=every.marks,
-            caption=every.caption,
-        )
+        yield replace(every, name=f"boundaries_{data}")
 
 
-def _lines(rows: Sequence[Row], data: str) -> Iterator[Figure]:
-    marks = []
-    for name, held in _ends(rows, "loss_slice", data).items():
-        for seed, result in held.items():
-            for which in ("first", "second"):
-                line = result.array(f"losses_{which}")
-                label = f"{name}, {which} direction" + (f", seed {seed}" if len(held) > 1 else "")
-                marks.append(Mark(kind="line", x=line.coords["step"], y=line.data, label=label))
-    yield Figure(
-        name=f"lines_{data}",
-        title=f"The loss around both minima, along the same directions: {DATA_SETS[data].title}",
-        x=Axis(label="step (1: every filter moved by its norm)"),
-        y=Axis(label="training loss (nats)", scale="log"),
-        marks=tuple(marks),
-        caption="Filter-normalised directions made of the same noise; seed 0.",
-    )
-
-
-def _planes(rows: Sequence[Row], data: str) -> Iterator[Figure]:
-    held = [found[min(found)] for found in _ends(rows, "loss_slice", data).values() if found]
+def _slices(rows: Sequence[Row], data: str) -> Iterator[Figure]:
+    held = {name: found[min(found)] for name, found in _ends(rows, "loss_slice", data).items() if found}
     if len(held) < 2:
         return
-    planes = [result.array("losses_plane") for result in held]
-    x, y = (planes[0].coords[dim] for dim in ("first_step", "second_step"))
-    gap = max(1, len(x) // 12)
-    blank = np.full((len(y), gap), np.nan)
-    sheet = np.concatenate([planes[0].data, blank, planes[1].data], axis=1)
-    across = x[0] + (x[1] - x[0]) * np.arange(sheet.shape[1])
-    axes = Axis(label="first direction (left: good, right: bad)"), Axis(label="second direction")
-    loss = Axis(label="training loss (nats)", scale="log")
-    title = f"The same plane of weights around the good and the bad minimum: {DATA_SETS[data].title}"
-    flat = Mark(kind="heatmap", x=across, y=y, z=sheet)
-    yield Figure(name=f"planes_{data}", title=title, x=axes[0], y=axes[1], z=loss, marks=(flat,))
-    title = f"The loss over that plane, good on the left and bad on the right: {DATA_SETS[data].title}"
-    raised = Mark(kind="surface", x=across, y=y, z=sheet)
-    yield Figure(name=f"surfaces_{data}", title=title, x=axes[0], y=axes[1], z=loss, marks=(raised,))
+    title = f"The loss around both minima, along the same directions: {DATA_SETS[data].title}"
+    for figure in together(held, title):
+        yield replace(figure, name=f"{figure.name.removesuffix('_together')}_{data}")
 
 
 def _radii(rows: Sequence[Row], data: str) -> Figure:

@@ -23,6 +23,7 @@ from vallis.core.errors import LossError, SettingsError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.measurements.landscape._loss_slice_together import together as together
 from vallis.numerics.directions import Normalisation, random_direction
 from vallis.numerics.refinement import refined_plane
 from vallis.numerics.renewal import Renewal, has_statistics
