@@ -17,6 +17,7 @@ from vallis.core.objective import Objective
 from vallis.core.own_loss import OwnLoss
 from vallis.core.rng import Rng
 from vallis.core.types import Solution
+from vallis.numerics import basin_ellipsoid as basin_ellipsoid_module
 from vallis.numerics.basin_ellipsoid import BasinEllipsoid, basin_ellipsoid
 from vallis.numerics.basin_radii import basin_radii
 from vallis.numerics.ellipsoids import Block, LayerEllipsoid
@@ -118,6 +119,23 @@ def test_of_a_trained_network_it_lowers_the_spread_and_finds_more() -> None:
     assert chosen.ellipsoid is not None
     assert found.spread < plain.spread  # type: ignore[operator]
     assert found.typical > plain.typical
+
+
+def test_ellipsoids_are_not_tried_on_the_rays_that_made_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those would flatter them: they are narrow just there."""
+    streams: list[tuple[str, ...]] = []
+
+    class Recorded(Rays):
+        def __init__(self, frame: Frame, rng: Rng, *others: object) -> None:
+            streams.append(rng.path)
+            super().__init__(frame, rng, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(basin_ellipsoid_module, "Rays", Recorded)
+    found = fitted(Objective(bowl(spread_out(20, 1e4))), cutoff=0.01, cap=1e4)
+    assert found.num_curvatures == 16
+    trials, *edges = dict.fromkeys(streams)
+    assert len(edges) == 2 and streams.count(trials) > 4
+    assert all(streams.count(edge) == 1 for edge in edges)
 
 
 def test_a_loss_that_bends_down_has_no_ellipsoid_and_says_why() -> None:
