@@ -91,7 +91,8 @@ def verdicts(record: Mapping[str, Any]) -> str:
         words = f"{what[:1].upper()}{what[1:].rstrip('.')} ({claim['shows']})"
         lines.setdefault(words, {})[claim["about"]] = verdict_of(claim)
     rows = [[words, *(cells.get(column, "") for column in columns)] for words, cells in lines.items()]
-    return f"{said}\n\nOf {len(claims)} claims: {counts}.\n\n{table(['claim (number)', *columns], rows)}"
+    heads = ["claim (number)", *(column or "other" for column in columns)]
+    return f"{said}\n\nOf {len(claims)} claims: {counts}.\n\n{table(heads, rows)}"
 
 
 def verdict_of(claim: Mapping[str, Any]) -> str:
