@@ -63,7 +63,7 @@ def page() -> str:
             "scale_says": "",
             "facts": [],
         },
-        **{"tally": "", "claims": [], "drawn": drawn, "remarks": [], "tables": [], "entries": []},
+        **{"tally": "", "board": None, "claims": [], "drawn": drawn, "remarks": [], "tables": [], "entries": []},
     }
     return render("study.html", context, gallery.figures)
 
@@ -102,7 +102,7 @@ def test_a_page_without_figures_carries_no_plotly() -> None:
             "scale_says": "",
             "facts": [],
         },
-        **{"tally": "", "claims": [], "drawn": [], "remarks": [], "tables": [], "entries": []},
+        **{"tally": "", "board": None, "claims": [], "drawn": [], "remarks": [], "tables": [], "entries": []},
     }
     assert len(render("study.html", context, [])) < 100_000
 

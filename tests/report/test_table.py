@@ -114,12 +114,15 @@ def test_claims_are_exactly_this(tmp_path: Path) -> None:
     held = json.loads(table.write_claims(tmp_path, "zhang2017", "smoke", toy.claims()).read_text())
     assert list(held) == ["schema", "study", "scale", "claims"]
     assert (held["schema"], held["study"], held["scale"]) == (1, "zhang2017", "smoke")
-    assert all(list(c) == ["id", "says", "where", "verdict", "statistic", "p", "n"] for c in held["claims"])
+    keys = ["id", "says", "where", "about", "shows", "verdict", "statistic", "p", "n"]
+    assert all(list(claim) == keys for claim in held["claims"])
     assert [claim["verdict"] for claim in held["claims"]] == ["holds", "undecided", "fails", "not_run"]
     assert held["claims"][0] | {"says": ""} == {
         "id": "fits_random",
         "says": "",
         "where": "section 2.1, table 1",
+        "about": "",
+        "shows": "",
         "verdict": "holds",
         "statistic": 0.998,
         "p": 0.003,
