@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tests.measurements.contract import RNG, must_be_shown, must_be_the_same
 from tests.numerics.solutions import built, classes, held, random, regression
+from vallis.core.rng import Rng
 from vallis.core.types import NotApplicable, Result, Solution
 from vallis.measurements.fit.early_stopping_potential import EarlyStoppingPotential
 
@@ -56,7 +57,39 @@ def test_every_moment_and_the_best_so_far() -> None:
     np.testing.assert_allclose(found.array("running_best").data, best)
     assert found.estimate("potential").value == pytest.approx(max(accuracies) - accuracies[-1])
     assert found.estimate("best_step").value == 3 * int(np.argmax(accuracies))
-    assert found.notes == ()
+    assert found.estimate("best_test_accuracy").stderr is None, "nobody knows how far it was luck"
+    last = found.estimate("last_test_accuracy")
+    assert (last.value, last.n) == (pytest.approx(accuracies[-1]), 40)
+    assert last.stderr == pytest.approx((accuracies[-1] * (1 - accuracies[-1]) / 39) ** 0.5)
+    assert [note.code for note in found.notes] == ["chosen_on_test"]
+
+
+def test_luck_raises_the_best_and_not_the_chosen() -> None:
+    """Labels are random, so no moment is better than another: the best of 30 lies above chance, the chosen does not."""
+    best, chosen, covered = [], [], 0
+    for seed in range(30):
+        found = POTENTIAL.measure(guesses(30, seed), Rng(seed))
+        assert isinstance(found, Result)
+        best.append(found.estimate("best_test_accuracy").value)
+        one = found.estimate("chosen_accuracy")
+        chosen.append(one.value)
+        covered += abs(one.value - 0.5) < 1.96 * (one.stderr or 0)
+    assert min(best) > 0.52
+    assert np.mean(best) > 0.54
+    assert abs(np.mean(chosen) - 0.5) < 3 * 0.5 / (30 * 300) ** 0.5
+    assert covered >= 25  # binomial, 30 at 0.95: five or more beyond have a chance of 1.6 %
+
+
+def guesses(num_moments: int, seed: int, size: int = 300) -> list[Solution]:
+    """A linear network on two random classes, whose weights are drawn anew at every moment."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(size, 4, generator=generator), torch.randint(2, (size,), generator=generator)
+    first = Solution.of(nn.Linear(4, 2), nn.CrossEntropyLoss(), train=(x[:10], y[:10]), test=(x, y))
+
+    def drawn() -> dict[str, torch.Tensor]:
+        return {name: torch.randn(value.shape, generator=generator) for name, value in first.params.items()}
+
+    return [replace(first, step=5 * k, params=drawn()) for k in range(num_moments)]
 
 
 def test_both_ways_to_end_are_read() -> None:

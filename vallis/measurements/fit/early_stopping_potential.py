@@ -2,7 +2,9 @@
 
 Definition: at each moment of a training the loss and the accuracy on the examples that are learned and on others, and
     the best test accuracy up to there. The potential is the best test accuracy over all moments minus that of the last:
-    never negative, and chosen by looking at the test examples, so an upper bound of what a rule could gain.
+    never negative, and chosen by looking at the test examples, so an upper bound of what a rule could gain. Beside it
+    stands a choice that does not see what it is judged on: the test examples are cut in two at random, the moment that
+    is best on one half is judged on the other, both ways, and the chosen gain is its accuracy minus that of the last.
 Unit: nats for losses (the loss's own unit where it is no log-likelihood), 1 for accuracies; steps.
 Source: Zhang et al. (2017), section 3: table 2 in brackets, figure 2.
 Cost: at each moment one pass forward over both splits, a third of a gradient each.
@@ -34,9 +36,16 @@ from vallis.core.types import (
     Solution,
     Source,
 )
-from vallis.numerics.means import Floats
+from vallis.measurements._sources import ZHANG
+from vallis.numerics.means import Floats, ratio
 from vallis.numerics.scores import judge
 from vallis.numerics.surface import loss_unit, surface
+
+_ON_TEST = Note(
+    code="chosen_on_test",
+    text="The best moment was chosen by the test examples themselves: its accuracy is an upper limit of what stopping "
+    "early could have given, and no estimate for new examples.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +62,7 @@ class EarlyStoppingPotential:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    sources: ClassVar[tuple[Source, ...]] = (
-        Source(
-            title="Understanding deep learning requires rethinking generalization",
-            authors="C. Zhang, S. Bengio, M. Hardt, B. Recht, O. Vinyals",
-            year=2017,
-            url="https://arxiv.org/abs/1611.03530",
-        ),
-    )
+    sources: ClassVar[tuple[Source, ...]] = (ZHANG,)
 
     split: str = "train"
     test_split: str = "test"
@@ -90,7 +92,10 @@ class EarlyStoppingPotential:
         accuracies = values["test_accuracy"].data  # type: ignore[union-attr]
         best = np.maximum.accumulate(accuracies)
         values["running_best"] = Array(data=best, dims=("step",), coords={"step": steps})
-        values |= _potential(accuracies, steps, looks[-1][1].num_targets)
+        values |= _potential(accuracies, steps, looks[-1][1])
+        right, counted = np.stack([pair[1].right for pair in looks]), looks[-1][1].counted
+        if len(counted) > 1:
+            values |= _without_hindsight(right, counted, rng)
         return Result(values=values, notes=_notes(values, len(moments)))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
@@ -116,16 +121,31 @@ class EarlyStoppingPotential:
         if result.estimate("potential").value == 0:
             return f"The test accuracy ends at its best, {last}: to stop early would have gained nothing."
         gain = quantity(result.estimate("potential"))
-        return f"The test accuracy is best at step {step:,.0f} with {best} and ends at {last}, lower by {gain}."
+        said = f"The test accuracy is best at step {step:,.0f} with {best} and ends at {last}, lower by {gain}"
+        if "chosen_gain" not in result.values:
+            return f"{said}."
+        chosen = quantity(result.estimate("chosen_gain"))
+        return f"{said}; a moment that is chosen by half of the examples gains {chosen} on the other half."
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """A split at a moment: mean loss, share of right answers (None where nothing is classified) and of how many."""
+    """A split at a moment.
+
+    Attributes:
+        loss: the mean.
+        right: ``(N,)`` how many targets of each example are answered rightly; 0 where nothing is classified.
+        counted: ``(N,)`` how many count.
+    """
 
     loss: float
-    accuracy: float | None
-    num_targets: int
+    right: Floats
+    counted: Floats
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of right answers; None where nothing is classified."""
+        return float(self.right.sum() / self.counted.sum()) if self.counted.any() else None
 
 
 def _lacking(first: Solution, split: str) -> Note | None:
@@ -136,39 +156,62 @@ def _lacking(first: Solution, split: str) -> Note | None:
 
 
 def _look(moment: Solution, split: str) -> _Look:
-    objective, loss, right, counted = surface(moment, split).objective, 0.0, 0, 0
+    objective, loss = surface(moment, split).objective, 0.0
+    right, counted = [np.zeros(0)], [np.zeros(0)]
     with torch.no_grad():
         for term in objective.terms():
             outputs = term.outputs(objective.origin)
             loss += term.share * term.loss_of_outputs(outputs).double().item()
             judged = judge(objective.loss, outputs, term.batch.y)
             if judged is not None:
-                right += int((judged.margins > 0).sum())
-                counted += len(judged.margins)
-    return _Look(loss=loss, accuracy=right / counted if counted else None, num_targets=counted)
+                rows, hits = judged.rows.cpu(), (judged.margins > 0).double().cpu()
+                right.append(torch.bincount(rows, weights=hits, minlength=len(term.batch)).numpy())
+                counted.append(torch.bincount(rows, minlength=len(term.batch)).double().numpy())
+    return _Look(loss=loss, right=np.concatenate(right), counted=np.concatenate(counted))
 
 
-def _potential(accuracies: Floats, steps: Floats, n: int) -> dict[str, Estimate]:
+def _potential(accuracies: Floats, steps: Floats, last: _Look) -> dict[str, Estimate]:
     """The best, the last and their difference. The best of many is too good by an amount that nobody knows."""
     place = int(accuracies.argmax())
-    methods = {
-        "best_test_accuracy": (accuracies[place], "largest share of right answers on the test split over all moments"),
-        "last_test_accuracy": (accuracies[-1], "share of right answers on the test split at the last moment"),
-        "potential": (accuracies[place] - accuracies[-1], "best minus last test accuracy, chosen on the test split"),
-    }
-    made = {
-        name: Estimate(value=float(value), stderr=None, n=n, method=method) for name, (value, method) in methods.items()
-    }
+    end, stderr, n = ratio(last.right, last.counted)
+    most = f"largest of {len(steps)} moments, chosen by the test examples themselves"
     method = "the first of the moments with the best test accuracy"
-    step = Estimate(value=float(steps[place]), stderr=0.0, n=1, unit="steps", method=method)
-    return {**made, "best_step": step}
+    return {
+        "best_test_accuracy": Estimate(value=float(accuracies[place]), n=n, method=most),
+        "last_test_accuracy": Estimate(
+            value=end, stderr=stderr, n=n, method="share of the counted targets; the error bar is over examples"
+        ),
+        "potential": Estimate(value=float(accuracies[place]) - end, n=n, method=f"{most}, minus the last"),
+        "best_step": Estimate(value=float(steps[place]), stderr=0.0, n=1, unit="steps", method=method),
+    }
+
+
+def _without_hindsight(right: Floats, counted: Floats, rng: Rng) -> dict[str, Estimate]:
+    """The accuracy at moments that were chosen by the other half of the examples.
+
+    Args:
+        right: ``(T, N)`` how many targets of each example are answered rightly at each moment.
+        counted: ``(N,)`` how many count.
+        rng: cuts the examples in two.
+    """
+    order = torch.randperm(len(counted), generator=rng.child("halves").torch()).numpy()
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    chosen = np.empty_like(counted)
+    for judges, judged in (halves, halves[::-1]):
+        chosen[judged] = right[int(right[:, judges].sum(1).argmax()), judged]
+    method = "each half of the test examples at the best moment of the other half"
+    made = {}
+    for name, each, end in (("accuracy", chosen, ""), ("gain", chosen - right[-1], ", minus the last, one by one")):
+        value, stderr, n = ratio(each, counted)
+        made[f"chosen_{name}"] = Estimate(value=value, stderr=stderr, n=n, method=f"{method}{end}")
+    return made
 
 
 def _notes(values: Mapping[str, Estimate | Array], num_moments: int) -> tuple[Note, ...]:
-    notes = []
+    notes = [_ON_TEST]
     if num_moments == 1:
         text = "One moment shows no way: keep snapshots of the training."
-        notes.append(Note(code="one_moment", text=text))
+        notes = [Note(code="one_moment", text=text)]
     if not all(np.isfinite(value.data).all() for value in values.values() if isinstance(value, Array)):
         text = "Some losses are not finite: the training has diverged, or an answer was infinitely wrong."
         notes.append(Note(code="not_finite", text=text))
