@@ -339,9 +339,11 @@ REFUSED: dict[str, dict[str, str]] = {
     "class_weights_smoothed": {
         "fisher": "log-likelihood",
         "sampled_fisher": "log-likelihood",
-        "empirical_fisher": "single targets are known",
+        "empirical_fisher": "without class weights was required",
+        "empirical_fisher_of_examples": "without class weights was required",
         "class_structure": "but not with both",
     },
+    "tokens_weighted": {"empirical_fisher_of_examples": 'say per="target"'},
     "soft_targets": {"class_structure": "probabilities came"},
     "squared_error": {"class_structure": "cross-entropy over classes"},
     "binary": {"class_structure": "cross-entropy over classes"},

@@ -40,8 +40,9 @@ class Examined:
     def of(solution_facts: Mapping[str, Any]) -> Examined:
         """From a plain mapping with at least "problem" and "model"."""
         rest = dict(solution_facts)
+        problem = rest.pop("problem", "unnamed problem")
         return Examined(
-            problem=prose.setting(rest.pop("problem", "unnamed problem")),
+            problem=prose.setting(problem) if problem else "",
             model=prose.setting(rest.pop("model", "unnamed model")),
             parameters=rest.pop("parameters", None),
             digest=str(rest.pop("digest", None) or ""),
