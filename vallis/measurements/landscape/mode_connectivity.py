@@ -46,7 +46,8 @@ class ModeConnectivity:
         align: curve and band lead to the second network with its units matched to those of the first.
         split: over which examples the loss is taken, and ways are trained.
         test_split: other examples that are looked at; left out when the task has none.
-        max_examples: of more examples a random part of this size is taken; None takes all.
+        max_examples: of more examples a random part of this size is taken, on which ways are trained as well as looked
+            at, so that a curve may fit the part alone (the test's barriers tell); None takes all.
         num_points: of the first grid on a way, the ends among them.
         tolerance: the moment of a barrier is located to this, as a share of the way.
         batch_norm: "anew" computes running statistics at each point, "between" goes from those of the one network to
