@@ -37,7 +37,7 @@ def _cells() -> list[tuple[Mapping[str, Any], str, Numbers]]:
         *((construction(width), "constructed_minimum", built) for width in WIDTHS),
         (exit_of("wide"), "basin_exit", {**leaving, "certified": 1.0}),
         (exit_of("narrow"), "basin_exit", {**leaving, "certified": 0.0}),
-        (neuron("trained"), "exponential_neuron", {**beside, "coefficient": 0.01, "own_loss": 0.1}),
+        (neuron("fresh"), "exponential_neuron", {**beside, "coefficient": 0.01, "own_loss": 0.01}),
         (neuron("dead"), "exponential_neuron", {**beside, "coefficient": 0.1, "own_loss": 1.0}),
         (separable("without"), "path_to_infinity", {"to_infinity": 1.0, "norm_growth": 0.1, "norms": norms}),
         (separable("with"), "path_to_infinity", {"to_infinity": 0.0, "norm_growth": 0.0, "norms": norms}),

@@ -39,7 +39,7 @@ def test_what_is_right_holds_and_few_seeds_decide_nothing() -> None:
         ({"certified": 0.0}, {"c_no_bad_basin"}),
         ({"coefficient": 0.15}, {"d_exponential_unit_dies"}),
         ({"norm_growth": -0.1}, {"d_exponential_unit_leaves"}),
-        ({"own_loss": 0.2}, {"d_exponential_unit_leaves"}),
+        ({"own_loss": 0.2}, {"d_exponential_unit_dies", "d_exponential_unit_leaves"}),
         ({"to_infinity": 1.0}, {"e_decay_removes_it"}),
         ({"to_infinity": 0.0}, {"e_path_to_infinity"}),
         ({"smallest_eigenvalue": -0.5}, {"f_no_strict_saddle"}),

@@ -35,17 +35,28 @@ class Ends:
         start: the loss surface around the first.
         end: the loss surface around the second, over the same data.
         statistics: computes batch statistics anew; None keeps those of the ends, and what is between them.
+        learned: the loss surface on which ways are trained, where losses are looked at on a part alone: a way that was
+            trained on few examples fits these and no others.
     """
 
     start: Objective
     end: Objective
     statistics: BatchStatistics | None = None
+    learned: Objective | None = None
 
     @staticmethod
-    def of(start: Objective, end: Objective, *, anew: bool = True, max_examples: int = 1024, rng: Rng) -> Ends:
+    def of(
+        start: Objective,
+        end: Objective,
+        *,
+        anew: bool = True,
+        max_examples: int = 1024,
+        learned: Objective | None = None,
+        rng: Rng,
+    ) -> Ends:
         """The ends, with batch statistics anew where there are such."""
         statistics = BatchStatistics(start, max_examples, rng) if anew and normalises_batches(start) else None
-        return Ends(start, end, statistics)
+        return Ends(start, end, statistics, learned)
 
     @property
     def vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,7 +68,7 @@ class Ends:
         other = copy.copy(self.end)
         other.origin = tuple(tensors[name] for name in self.end.names)
         other.buffers = {name: tensors[name] for name in self.end.buffers}
-        return Ends(self.start, other, self.statistics)
+        return Ends(self.start, other, self.statistics, self.learned)
 
     def loss(self, vector: torch.Tensor) -> float:
         """The loss at a vector; the buffers are those of the start unless they are computed anew."""
@@ -74,7 +85,9 @@ class Ends:
 
     def slopes(self, batch_size: int | None, rng: Rng) -> RandomSlopes:
         """Gradients on random examples."""
-        return RandomSlopes(self.start, batch_size, rng, normalised_by_batch=self.statistics is not None)
+        return RandomSlopes(
+            self.learned or self.start, batch_size, rng, normalised_by_batch=self.statistics is not None
+        )
 
 
 def must_match(one: Solution, other: Solution) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vallis.core.protocols import Model, Problem
 from vallis.core.types import Job
@@ -47,7 +47,7 @@ def exit_of(width: str) -> Tags:
 
 
 def neuron(start: str) -> Tags:
-    """The tags of an exponential unit beside a network that was "trained", or is "dead"."""
+    """The tags of an exponential unit beside a network that is "fresh", with all yet to learn, or "dead"."""
     return {"check": "neuron", "start": start}
 
 
@@ -110,9 +110,9 @@ class Scale:
         leaving = BasinExit(shakes=(1e-1, 1e-2, 1e-3, 1e-4), max_examples=100)
         for name, width in (("wide", 128), ("narrow", 20)):
             yield _job(seed, exit_of(name), Digits(), Mlp(widths=(width,), activation="tanh"), brief, leaving)
-        for start in ("trained", "dead"):
+        for start, before in (("fresh", replace(brief, max_steps=1)), ("dead", brief)):
             beside = ExponentialNeuron(num_steps=self.neuron_steps, dead=start == "dead", seed=seed)
-            yield _job(seed, neuron(start), PAIR, Mlp(widths=(16,)), brief, beside)
+            yield _job(seed, neuron(start), PAIR, Mlp(widths=(16,)), before, beside)
 
     def _infinity(self, seed: int) -> Iterator[Job]:
         snapshots = tuple(sorted({round(self.long * 10**-power) for power in (0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3)}))

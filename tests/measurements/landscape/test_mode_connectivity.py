@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from torch import nn
 from tests.measurements.contract import measured
 from tests.numerics.solutions import built, classes, held, lstm, random
 from vallis.core.errors import SettingsError
+from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import NotApplicable, Result, Solution
 from vallis.measurements.landscape.mode_connectivity import ModeConnectivity
+from vallis.numerics import routes
 from vallis.numerics.permutation_tracing import find_permutations
 from vallis.numerics.permutations import permuted, random_permutations
 from vallis.testing.awkward.loss_barrier import LossBarrier
@@ -87,6 +90,24 @@ def test_a_trained_way_is_lower_than_the_straight_one() -> None:
     assert [figure.name for figure in part.figures(found)] == [
         "mode_connectivity", "mode_connectivity_errors", "loss_barriers", "connecting_plane",
     ]  # fmt: skip
+
+
+def test_ways_are_trained_on_all_examples_and_looked_at_on_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Watched(routes.RandomSlopes):
+        def __init__(self, objective: Objective, *rest: Any, **more: Any) -> None:
+            seen.append(len(objective.data))
+            super().__init__(objective, *rest, **more)
+
+    monkeypatch.setattr(routes, "RandomSlopes", Watched)
+    part = ModeConnectivity(
+        routes=("curve", "band"), num_points=3, tolerance=0.5, num_steps=2, num_cycles=1, steps_per_cycle=1,
+        num_points_plane=0, max_examples=10,
+    )  # fmt: skip
+    found = pair(part, NETS["mlp"], moved(NETS["mlp"]))
+    assert seen == [48, 48]
+    assert found.estimate("curve_barrier").n == 10
 
 
 def test_it_keeps_the_contract() -> None:

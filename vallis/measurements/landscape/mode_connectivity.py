@@ -46,7 +46,8 @@ class ModeConnectivity:
         align: curve and band lead to the second network with its units matched to those of the first.
         split: over which examples the loss is taken, and ways are trained.
         test_split: other examples that are looked at; left out when the task has none.
-        max_examples: of more examples a random part of this size is taken; None takes all.
+        max_examples: of more examples a random part of this size is looked at; ways are trained on all of them. None
+            looks at all.
         num_points: of the first grid on a way, the ends among them.
         tolerance: the moment of a barrier is located to this, as a share of the way.
         batch_norm: "anew" computes running statistics at each point, "between" goes from those of the one network to
@@ -63,7 +64,7 @@ class ModeConnectivity:
         seed: of the search for ways; what is found is a fact about the networks and this seed.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "pair"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
@@ -142,7 +143,8 @@ class ModeConnectivity:
             if diverged is not None:
                 return diverged
         first, second = (ground.objective for ground in grounds)
-        ends = Ends.of(first, second, anew=self.batch_norm == "anew", rng=rng.child("statistics"))
+        learned = surface(one, self.split).objective
+        ends = Ends.of(first, second, anew=self.batch_norm == "anew", learned=learned, rng=rng.child("statistics"))
         found, notes = self._walked(ends, self._test(one, rng), rng)
         values = values_of(found, ends, grounds[0].unit)
         bent = next((each for each in found if each.route in ("curve", "band")), None)
