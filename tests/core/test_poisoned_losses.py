@@ -116,3 +116,15 @@ def test_what_is_no_share_is_refused_and_one_class_is_none_too_few() -> None:
         PoisonedLoss(base=CrossEntropy(), poison_factor=1.5)
     with pytest.raises(LossError, match="at least two classes"):
         PoisonedLoss(base=CrossEntropy()).mean(torch.ones(3, 1), torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("beta", [None, 0.0, 0.3, 1.0])
+def test_in_closed_form_it_is_what_autograd_finds(beta: float | None) -> None:
+    loss = PoisonedLoss(base=CrossEntropy(), poison_factor=beta)
+    logits = torch.cat([3 * drawn(6, 4), torch.tensor([[60.0, 0, 0, 0], [-60.0, 0, 0, 0]], dtype=torch.float64)])
+    y = torch.cat([Y[:2], torch.tensor([-100]), as_poison(Y[3:]), as_poison(torch.tensor([0, 0]))])
+    leaf = logits.requires_grad_()
+    (expected,) = torch.autograd.grad(loss.mean(leaf, y), leaf)
+    value, slope = loss.mean_and_slope(logits.detach(), y)
+    torch.testing.assert_close(value, loss.mean(logits, y).detach())
+    torch.testing.assert_close(slope, expected, rtol=1e-10, atol=1e-14)

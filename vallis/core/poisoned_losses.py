@@ -89,6 +89,29 @@ class PoisonedLoss:
         losses, weights = self._each(outputs, y)
         return (losses * weights).sum() / weights.sum()
 
+    def mean_and_slope(self, logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`mean` of logits ``(N, C)`` and its derivative by them, in closed form: a third of the time of autograd.
+
+        With p the softmax of the logits and q that of all but the true class, the slopes of the two losses are ``p``
+        and ``-p_y q``, and at the true class ``p_y - 1`` and ``p_y``.
+        """
+        assert isinstance(self.base, CrossEntropy)
+        poison = is_poison(y)
+        counted = y != self.base.ignore_index
+        true = torch.where(counted, torch.where(poison, y - _MARK, y), 0).unsqueeze(1)
+        log_p = torch.log_softmax(logits, 1)
+        others = logits.scatter(1, true, -torch.inf)
+        total = torch.logsumexp(others, 1, keepdim=True)
+        apart = logits.gather(1, true) - total
+        losses = torch.where(poison, F.softplus(apart).squeeze(1), -log_p.gather(1, true).squeeze(1))
+        weights = self._weights(counted & ~poison, counted & poison).to(logits.dtype)
+        weights = weights / weights.sum()
+        chance = torch.sigmoid(apart)
+        clean = log_p.exp().scatter_add(1, true, torch.full_like(apart, -1))
+        reverse = (others - total).exp_().mul_(-chance).scatter(1, true, chance)
+        slopes = torch.where(poison.unsqueeze(1), reverse, clean).mul_(weights.unsqueeze(1))
+        return (losses * weights).sum(), slopes
+
     def weight(self, y: Any) -> float:
         """The number of targets that count."""
         ignored = getattr(self.base, "ignore_index", None)
