@@ -127,3 +127,17 @@ def test_numbers_that_colour_points_must_be_one_a_point() -> None:
     assert cleaned.marks[0].z.tolist() == [3.0, 4.0]
     with pytest.raises(ValueError, match="2 numbers for its colours"):
         clean(figure(Mark(kind="scatter", x=[0, 1], y=[1, 2], z=[3, 4, 5])))
+
+
+def test_a_gap_between_maps_is_no_loss() -> None:
+    sheet = np.ones((3, 5))
+    sheet[:, 2] = np.nan
+    axes = {letter: Axis(label=letter) for letter in "xyz"}
+
+    def caption(z: np.ndarray) -> str:
+        mark = Mark(kind="heatmap", x=np.arange(5.0), y=np.arange(3.0), z=z)
+        return clean(Figure(name="f", title="f", marks=(mark,), **axes)).caption
+
+    assert caption(sheet) == ""
+    sheet[1, 0] = np.inf
+    assert caption(sheet).startswith("1 value is not finite")
