@@ -119,6 +119,15 @@ def test_a_search_that_runs_out_of_products_says_so() -> None:
     assert found.converged
 
 
+def test_pairs_beside_which_there_was_no_looking_have_not_converged() -> None:
+    """A space of eight vectors is invariant, and holds two copies of a value of which there are four."""
+    values = torch.cat([torch.full((4,), 3.0), torch.full((3,), -2.0), torch.zeros(100), torch.full((293,), 0.5)])
+    found = eigenpairs(Dense(rotated(values)), largest=5, rng=RNG, tolerance=1e-6, max_products=8)
+    assert (found.stop, found.converged) == ("max_products", False)
+    assert [note.code for note in found.notes] == ["search_cut_short"]
+    assert found.largest.converged.all()  # each stands for an eigenvalue, if not for that of its rank
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -146,7 +155,7 @@ def test_small_operators_are_solved_densely(size: int) -> None:
     values = torch.randn(size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
     operator = Dense(rotated(values))
     found = eigenpairs(operator, largest=1, smallest=1, rng=RNG)
-    assert (found.stop, operator.num_products) == ("dense", size)
+    assert (found.stop, found.num_products) == ("dense", size)
     np.testing.assert_allclose(found.largest.values, [float(values.max())], atol=1e-12)
     np.testing.assert_allclose(found.smallest.values, [float(values.min())], atol=1e-12)
 
@@ -342,6 +351,16 @@ def test_what_says_it_has_converged_is_wrong_at_most_twice_in_a_hundred(count: i
         truth = np.sort(values)[::-1][:count]
         misses += bool((np.abs(found.largest.values - truth) > 1.5 * tolerance * truth).any())
     assert misses <= 2
+
+
+def test_a_start_that_the_operator_takes_to_nothing_is_not_taken_for_asymmetry() -> None:
+    """All that is left of such products is rounding, which is not symmetric: a rank of one in float32."""
+    values = torch.cat([torch.tensor([5.0]), torch.zeros(P - 1)]).double()
+    matrix = rotated(values).float()
+    start = torch.linalg.eigh(matrix.double()).eigenvectors[:, :5]
+    found = eigenpairs(Dense(matrix), largest=1, rng=RNG, start=start)
+    assert found.converged
+    assert found.largest.values[0] == pytest.approx(5.0, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -27,11 +27,13 @@ def filter_normalised(names: Sequence[str], point: Sequence[torch.Tensor], rng: 
         rng: the same for models that are to be compared: the noise then is the same, whatever their weights, dtypes and
             devices, wherever name and shape are the same.
     """
+    must_be_rng(rng)
     return tuple(_direction(value, rng.child(name)) for name, value in zip(names, point, strict=True))
 
 
 def gaussian(shape: torch.Size, rng: Rng) -> torch.Tensor:
     """Standard normal numbers in float64, on the CPU: the same for all models."""
+    must_be_rng(rng)
     return torch.randn(shape, generator=rng.torch(), dtype=torch.float64)
 
 
