@@ -223,7 +223,13 @@ def test_a_networks_eigenvalues_by_lanczos(batch_size: int) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"largest": 0}, {"largest": -1}, {"largest": 1, "max_products": 0}, {"largest": 1, "tolerance": 0.0}],
+    [
+        {"largest": 0},
+        {"largest": -1},
+        {"largest": 1, "max_products": 0},
+        {"largest": 1, "tolerance": 0.0},
+        {"largest": 1, "tolerance": float("inf")},
+    ],
 )
 def test_impossible_wishes_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="were required"):
@@ -277,6 +283,11 @@ def test_a_start_that_is_wrong_costs_products_and_no_correctness() -> None:
 def test_starts_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="start directions of shape"):
         eigenpairs(Dense(MATRIX), largest=1, rng=RNG, start=torch.ones(shape))
+
+
+def test_a_start_that_is_no_tensor_is_refused() -> None:
+    with pytest.raises(UsageError, match="start directions as a tensor were required, a list came"):
+        eigenpairs(Dense(MATRIX), largest=2, rng=RNG, start=[[1.0]] * P)  # type: ignore[arg-type]
 
 
 def test_a_pair_that_hides_a_neighbour_is_not_taken_for_converged() -> None:

@@ -9,6 +9,8 @@ Source: Wu and Simon (2000), Thick-restart Lanczos method for large symmetric ei
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -63,7 +65,7 @@ def eigenpairs(
         dense_size: an operator of at most this size is written out, by P products, if `max_products` allows.
 
     Raises:
-        SettingsError: a count is no integer or negative, or the tolerance is not positive.
+        SettingsError: a count is no integer or negative, the tolerance is not positive and finite, or rng is no Rng.
         UsageError: the operator is not symmetric, a product is not finite, or the start has another shape or points
             nowhere.
     """
@@ -74,9 +76,9 @@ def eigenpairs(
     if search is None:
         search = max(FEWEST_TO_SEARCH, wanted.count(operator.size) // 2)
     _must_count(search=search)
-    if search < 0 or max_products < 1 or not tolerance > 0:
+    if search < 0 or max_products < 1 or not 0 < tolerance < math.inf:
         raise SettingsError(
-            "at least one product and a tolerance above 0 were required, "
+            "at least one product and a tolerance above 0, and finite, were required, "
             f"search={search}, max_products={max_products}, tolerance={tolerance} came: change them"
         )
     notes = _clamped(operator.size, wanted.most)
@@ -95,6 +97,8 @@ def _must_count(**counts: object) -> None:
 
 
 def _must_span(start: torch.Tensor, size: int) -> None:
+    if not isinstance(start, torch.Tensor):
+        raise UsageError(f"start directions as a tensor were required, a {type(start).__name__} came: give (P, q)")
     if start.ndim != 2 or start.shape[0] != size or not 0 < start.shape[1] <= size:
         raise UsageError(
             f"start directions of shape ({size}, q) were required, {tuple(start.shape)} came: one column a direction"
