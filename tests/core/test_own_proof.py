@@ -150,9 +150,14 @@ ANSWERS: dict[str, tuple[Callable[[], Any], type[VallisError], str]] = {
     "one number": (lambda: Body(lambda z: z.sum()), LossError, "() float32 and (10,) int64 came"),
     "NaN outputs": (lambda: Body(lambda z: z * float("nan")), LossError, "train gives nan"),
     "mixes examples": (
-        lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)),
+        lambda: Body(lambda z: z - z.mean(0)),
         LossError,
         "keep examples from mixing",
+    ),
+    "normalises by the batch": (
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False)),
+        ModelError,
+        "1 is a batch normalisation without running statistics",
     ),
 }
 
@@ -356,3 +361,11 @@ def test_what_has_no_gradient_is_not_called_differentiable(loss: Callable[[Any, 
     found = Solution.of(nn.Sequential(nn.Linear(3, 4), nn.Tanh()), loss, train=(X, Y))
     assert not found.net.traits & {"differentiable", "smooth"}
     assert Objective(found).gradient().abs().max() == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_one_that_fails_on_a_part_of_a_small_batch_is_named_too(size: int) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False))
+    with pytest.raises(ModelError, match="1 is a batch normalisation without running statistics") as caught:
+        plain(module, train=(X[:size], Y[:size]))
+    assert is_sentence(str(caught.value))

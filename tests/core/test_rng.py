@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.caller import untouched
-from vallis.core.rng import Rng
+from vallis.core.errors import SettingsError
+from vallis.core.rng import Rng, must_be_rng
 
 PATHS = st.lists(st.text(alphabet="ab3 /.", max_size=4), max_size=4)
 
@@ -77,3 +78,11 @@ def test_a_stream_is_a_value() -> None:
     assert len({Rng(0), Rng(0).child("a"), Rng(0).child("a")}) == 2
     with pytest.raises(AttributeError):
         Rng(0).root = 1
+
+
+@pytest.mark.parametrize(("came", "advice"), [(0, "Rng(0)"), (17, "Rng(17)"), (None, "Rng(0)"), ("seed", "Rng(0)")])
+def test_a_plain_seed_is_told_what_to_become(came: object, advice: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        must_be_rng(came)
+    assert f"an Rng was required for rng, {came!r} came: give {advice}" in str(caught.value)
+    must_be_rng(Rng(3).child("a"))

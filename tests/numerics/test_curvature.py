@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -295,3 +295,26 @@ def test_the_plain_door_takes_a_module_in_training() -> None:
         torch.testing.assert_close(made.dense(), exact, rtol=1e-9, atol=1e-10)
     assert module.training
     assert Hessian.of(module, nn.CrossEntropyLoss(), batches, only=["3"]).size == 15
+
+
+class HeldStill(nn.Module):
+    """A weight that acts twice, once as a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 2), nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return cast("torch.Tensor", self.last(self.first(x).tanh() + (x @ self.first.weight.detach().T).sin()))
+
+
+def test_a_weight_that_is_detached_on_one_path_is_a_constant_there() -> None:
+    module = built(HeldStill).double()
+    x, y = random(12, 3).double(), torch.arange(12) % 3
+    weights = list(module.parameters())
+    loss = nn.functional.cross_entropy(module(x), y)
+    slope = torch.cat([part.reshape(-1) for part in torch.autograd.grad(loss, weights, create_graph=True)])
+    rows = [torch.autograd.grad(entry, weights, retain_graph=True) for entry in slope]
+    truth = torch.stack([torch.cat([part.reshape(-1) for part in row]) for row in rows])
+    found = Hessian.of(module, nn.CrossEntropyLoss(), (x, y))
+    torch.testing.assert_close(found.dense(), truth, rtol=1e-10, atol=1e-12)

@@ -119,6 +119,15 @@ def test_a_search_that_runs_out_of_products_says_so() -> None:
     assert found.converged
 
 
+def test_pairs_beside_which_there_was_no_looking_have_not_converged() -> None:
+    """A space of eight vectors is invariant, and holds two copies of a value of which there are four."""
+    values = torch.cat([torch.full((4,), 3.0), torch.full((3,), -2.0), torch.zeros(100), torch.full((293,), 0.5)])
+    found = eigenpairs(Dense(rotated(values)), largest=5, rng=RNG, tolerance=1e-6, max_products=8)
+    assert (found.stop, found.converged) == ("max_products", False)
+    assert [note.code for note in found.notes] == ["search_cut_short"]
+    assert found.largest.converged.all()  # each stands for an eigenvalue, if not for that of its rank
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -146,7 +155,7 @@ def test_small_operators_are_solved_densely(size: int) -> None:
     values = torch.randn(size, generator=torch.Generator().manual_seed(size), dtype=torch.float64)
     operator = Dense(rotated(values))
     found = eigenpairs(operator, largest=1, smallest=1, rng=RNG)
-    assert (found.stop, operator.num_products) == ("dense", size)
+    assert (found.stop, found.num_products) == ("dense", size)
     np.testing.assert_allclose(found.largest.values, [float(values.max())], atol=1e-12)
     np.testing.assert_allclose(found.smallest.values, [float(values.min())], atol=1e-12)
 
@@ -214,7 +223,13 @@ def test_a_networks_eigenvalues_by_lanczos(batch_size: int) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"largest": 0}, {"largest": -1}, {"largest": 1, "max_products": 0}, {"largest": 1, "tolerance": 0.0}],
+    [
+        {"largest": 0},
+        {"largest": -1},
+        {"largest": 1, "max_products": 0},
+        {"largest": 1, "tolerance": 0.0},
+        {"largest": 1, "tolerance": float("inf")},
+    ],
 )
 def test_impossible_wishes_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingsError, match="were required"):
@@ -268,6 +283,11 @@ def test_a_start_that_is_wrong_costs_products_and_no_correctness() -> None:
 def test_starts_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="start directions of shape"):
         eigenpairs(Dense(MATRIX), largest=1, rng=RNG, start=torch.ones(shape))
+
+
+def test_a_start_that_is_no_tensor_is_refused() -> None:
+    with pytest.raises(UsageError, match="start directions as a tensor were required, a list came"):
+        eigenpairs(Dense(MATRIX), largest=2, rng=RNG, start=[[1.0]] * P)  # type: ignore[arg-type]
 
 
 def test_a_pair_that_hides_a_neighbour_is_not_taken_for_converged() -> None:
@@ -342,6 +362,16 @@ def test_what_says_it_has_converged_is_wrong_at_most_twice_in_a_hundred(count: i
         truth = np.sort(values)[::-1][:count]
         misses += bool((np.abs(found.largest.values - truth) > 1.5 * tolerance * truth).any())
     assert misses <= 2
+
+
+def test_a_start_that_the_operator_takes_to_nothing_is_not_taken_for_asymmetry() -> None:
+    """All that is left of such products is rounding, which is not symmetric: a rank of one in float32."""
+    values = torch.cat([torch.tensor([5.0]), torch.zeros(P - 1)]).double()
+    matrix = rotated(values).float()
+    start = torch.linalg.eigh(matrix.double()).eigenvectors[:, :5]
+    found = eigenpairs(Dense(matrix), largest=1, rng=RNG, start=start)
+    assert found.converged
+    assert found.largest.values[0] == pytest.approx(5.0, rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,23 @@ def test_probes_that_agree_are_not_exact_and_unconverged_pairs_are_noted() -> No
     rough = eigenpairs(Dense(MATRIX), largest=4, rng=RNG, max_products=6).largest
     noted = powers(Dense(MATRIX), num_probes=4, rng=RNG, known=rough)
     assert [note.code for note in noted.second.notes] == ["known_not_converged"]
+
+
+@pytest.mark.parametrize("num_known", [0, 8])
+def test_error_bars_are_no_smaller_than_the_products_say(num_known: int) -> None:
+    """Few forms are often close together by luck; the variance of a form is told by the products, too."""
+    known = eigenpairs(Dense(MATRIX), largest=8, rng=RNG, tolerance=1e-6).largest if num_known else None
+    rest = (
+        MATRIX
+        if known is None
+        else MATRIX - known.vectors @ torch.diag(torch.from_numpy(known.values.copy())) @ known.vectors.T
+    )
+    square = rest @ rest
+    true = [2 * float((each**2).sum() - (each.diagonal() ** 2).sum()) for each in (rest, square)]
+    found = [powers(Dense(MATRIX), num_probes=4, rng=RNG.child(repeat), known=known) for repeat in range(20)]
+    for place, exact in enumerate(true):
+        bars = np.array([(each.first, each.second)[place].stderr for each in found])
+        scatter = [(each.first, each.second)[place].samples.std(ddof=1) / 2 for each in found]
+        assert (bars >= np.array(scatter) - 1e-12).all()
+        assert (bars > 1.2 * np.array(scatter)).any()
+        assert np.mean(bars**2) > 0.7 * exact / 4

@@ -21,6 +21,7 @@ from vallis.core import tree
 from vallis.core.data import Arrays, Batches, Stream, Tally, summarise
 from vallis.core.errors import DataError, SettingsError, VallisError
 from vallis.core.functional import preserving_global_state
+from vallis.core.passes import bounded
 from vallis.core.types import Batch, Data
 
 KEEP_BYTES = 2 * 2**30
@@ -54,7 +55,7 @@ class Reader:
         """The data as a split whose examples are numbered from `first_index` on.
 
         Raises:
-            DataError: it is empty, has NaN, cannot be read twice, or inputs and targets do not match.
+            DataError: it is empty or without end, has NaN, cannot be read twice, or inputs and targets do not match.
             DataChanged: two passes saw different examples.
         """
         if isinstance(data, (Arrays, Batches, Stream)):
@@ -237,7 +238,7 @@ def _second_axis(x: Any, size: int | None) -> bool:
 
 def _guarded(batches: Iterable[Any], split: str) -> Iterator[Any]:
     try:
-        yield from batches
+        yield from bounded(batches, split)
     except VallisError:
         raise
     except Exception as error:

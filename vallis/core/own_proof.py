@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vallis.core import tree
 from vallis.core.errors import DataError, LossError, ModelError, VallisError
@@ -38,8 +39,9 @@ def proved(solution: Solution, original: nn.Module) -> Solution:
         original: the module that was copied.
 
     Raises:
-        ModelError: the network cannot be called, changes its buffers or weights, answers differently when asked twice,
-            its weights act on the loss in another way, too, or one acts on the outputs without a gradient.
+        ModelError: the network cannot be called, normalises by the batch at hand, changes its buffers or weights,
+            answers differently when asked twice, its weights act on the loss in another way, too, or one acts on the
+            outputs without a gradient.
         LossError: the loss is no mean over what it counts, is not finite, or raises when differentiated.
         DataError: targets are out of range, or none counts.
     """
@@ -79,6 +81,7 @@ def _answer(objective: Objective, batch: Batch, split: str) -> Any:
     except VallisError:
         raise
     except Exception as error:
+        _must_not_mix(objective.module)
         raise ModelError(
             f"{type(objective.module).__name__} must take the inputs of {split}, {shapes(batch.x)} came and it "
             f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}; use inputs= to say how it is called"
@@ -189,7 +192,26 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
         else:
             return
     if trouble is not None:
+        _must_not_mix(objective.module)
         raise trouble
+
+
+def _must_not_mix(module: nn.Module) -> None:
+    """Says which layer it is, where something failed that batch statistics in eval mode make fail.
+
+    Raises:
+        ModelError: a layer normalises by the batch at hand.
+    """
+    mixing = (
+        name for name, part in module.named_modules() if isinstance(part, _BatchNorm) and part.running_mean is None
+    )
+    found = next(mixing, None)
+    if found is not None:
+        raise ModelError(
+            f"a model that answers to each example alone was required, {found} is a batch normalisation without "
+            "running statistics, which mixes the examples of a batch in eval mode, too: set track_running_stats=True "
+            "and let it see the data once in train mode, or use GroupNorm"
+        )
 
 
 def _losses(objective: Objective, loss: Loss, parts: tuple[Batch, Batch], split: str) -> list[tuple[float, float]]:

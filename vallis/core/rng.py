@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vallis.core.errors import SettingsError
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -48,3 +50,16 @@ class Rng:
         import numpy as np
 
         return np.random.default_rng(self.seed)
+
+
+def must_be_rng(rng: object) -> None:
+    """Lets a stream pass.
+
+    Raises:
+        SettingsError: it is something else, such as a plain seed.
+    """
+    if not isinstance(rng, Rng):
+        seed = rng if isinstance(rng, int) else 0
+        raise SettingsError(
+            f"an Rng was required for rng, {rng!r} came: give Rng({seed}), the stream that starts from this seed"
+        )

@@ -23,7 +23,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.functional import differentiating
 from vallis.core.objective import Objective
 from vallis.core.progress import bar, track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 _FIRST_STEP, _SMALLEST_STEP, _LARGEST_STEP = 4.0, 1e-6, 1e6
 
@@ -105,6 +105,7 @@ def worst_rise(
     Raises:
         SettingsError: the radius is not positive, or there is no step.
     """
+    must_be_rng(rng)
     if not radius > 0 or max_steps < 1 or num_starts < 0 or not tolerance > 0:
         raise SettingsError(
             "a radius and a tolerance above 0, and at least one step, were required, "
@@ -141,6 +142,7 @@ def mean_rise(
     Raises:
         SettingsError: the radius is not positive, or there is no direction.
     """
+    must_be_rng(rng)
     if not radius > 0 or num_directions < 1:
         raise SettingsError(
             f"a radius above 0 and at least one direction were required, radius={radius}, "

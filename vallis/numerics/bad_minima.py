@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from vallis.core.errors import UsageError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,7 @@ def affine_minimum(x: torch.Tensor, y: torch.Tensor, width: int, scale: float = 
 
 def dead_plateau(x: torch.Tensor, y: torch.Tensor, width: int, rng: Rng) -> Written:
     """A network none of whose units fires on any example, with the mean of the targets as its answer."""
+    must_be_rng(rng)
     first = torch.randn(width, x.shape[1], generator=rng.torch(), dtype=x.dtype)
     lowered = -1.0 - (x @ first.T).amax(0)
     second = torch.randn(y.shape[1], width, generator=rng.child("second").torch(), dtype=x.dtype)
@@ -90,6 +91,7 @@ def dead_plateau(x: torch.Tensor, y: torch.Tensor, width: int, rng: Rng) -> Writ
 
 def better_point(x: torch.Tensor, y: torch.Tensor, width: int, rng: Rng) -> Written:
     """Random hidden weights and the outputs that fit best: from N - 1 units on it fits everything."""
+    must_be_rng(rng)
     first = torch.randn(width, x.shape[1], generator=rng.torch(), dtype=x.dtype) / x.shape[1] ** 0.5
     # Each unit bends at a random example, so that no two of them are alike on the data.
     at = torch.randint(len(x), (width,), generator=rng.child("bends").torch())

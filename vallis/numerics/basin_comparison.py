@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from vallis.core.errors import UsageError
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
 from vallis.numerics.basin_radii import BasinRadii, Level, basin_radii, cutoff_of
 from vallis.numerics.log_volume import LogRatio, log_volume_ratio
@@ -113,6 +113,7 @@ def compare_basins(
         UsageError: the networks do not move in the same dimensions, or a loss is not below its cutoff.
         SettingsError: as in `basin_radii`.
     """
+    must_be_rng(rng)
     frames = [Frame(objective.origin) for objective in (one, other)]
     if frames[0].num_coordinates != frames[1].num_coordinates or frames[0].shapes != frames[1].shapes:
         raise UsageError(

@@ -19,7 +19,7 @@ import numpy as np
 
 from vallis.core.errors import LossError, ModelError
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.basin_radii import BasinRadii, Level, basin_radii
 from vallis.numerics.ellipsoids import Block, LayerEllipsoid, Structure, blocks_at
 from vallis.numerics.rays import Frame, Rays
@@ -79,6 +79,7 @@ def basin_ellipsoid(
     Raises:
         SettingsError: as in `basin_radii`.
     """
+    must_be_rng(rng)
     settings = {"cutoff": cutoff, "level": level, "cap": cap, "tolerance": _TOLERANCE}
     pilots = _Pilots(objective, frame, rng, num_pilots, settings)
     best, is_inside = pilots.bound(None), pilots.is_inside

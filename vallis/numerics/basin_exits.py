@@ -20,7 +20,7 @@ import torch
 from vallis.core.capture import capture
 from vallis.core.errors import ModelError
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Batch
 from vallis.numerics.paths import Floats
 from vallis.numerics.regression_targets import regression_targets
@@ -108,6 +108,7 @@ def leave(objective: Objective, *, shake: float, rng: Rng, num_points: int = 41)
     Raises:
         ModelError: the network does not end in a linear layer with a bias.
     """
+    must_be_rng(rng)
     layer = last_layer(objective)
     weight, bias = f"{layer}.weight".lstrip("."), f"{layer}.bias".lstrip(".")
     if bias not in objective.names:

@@ -19,7 +19,7 @@ from vallis.core import tree
 from vallis.core.data import subset
 from vallis.core.functional import call
 from vallis.core.objective import Objective, Point
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 
 class BatchStatistics:
@@ -35,6 +35,8 @@ class BatchStatistics:
     """
 
     def __init__(self, objective: Objective, max_examples: int = 1024, rng: Rng | None = None) -> None:
+        if rng is not None:
+            must_be_rng(rng)
         part = subset(objective.data, max_examples, rng or Rng())
         batch = part.take(torch.arange(len(part)))
         self._x = tree.to(batch.x, objective.device, objective.dtype)

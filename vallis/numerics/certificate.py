@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from vallis.core.errors import LossError, SettingsError
 from vallis.core.objective import Objective
 from vallis.core.progress import track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Batch
 from vallis.numerics.kl_inverse import kl_inverse
 from vallis.numerics.minibatches import Minibatches
@@ -79,6 +79,7 @@ def certify(
         SettingsError: there is no draw, or a chance is not within (0, 1).
         LossError: nothing is classified.
     """
+    must_be_rng(rng)
     if num_draws < 1 or not 0 < failure < 1 or not 0 < draws_failure < 1:
         raise SettingsError(
             f"at least one draw, and chances within (0, 1), were required, num_draws={num_draws}, failure={failure}, "
@@ -116,6 +117,7 @@ def errors_of_examples(objective: Objective, posterior: Posterior, *, num_draws:
     Raises:
         LossError: nothing is classified.
     """
+    must_be_rng(rng)
     batches, total = list(objective.batches()), np.zeros(len(objective.data))
     draw = _drawer(posterior, rng.child("draws"))
     for _ in track(range(num_draws), "drawn networks", num_draws):

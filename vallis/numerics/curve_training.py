@@ -15,7 +15,7 @@ import torch
 
 from vallis.core.errors import SettingsError
 from vallis.core.progress import track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.path_slopes import Slope
 from vallis.numerics.paths import Path, bezier
 
@@ -46,6 +46,7 @@ def train_bezier(
     Raises:
         SettingsError: there is no bend, no step, or the rate is not positive.
     """
+    must_be_rng(rng)
     if num_bends < 1 or num_steps < 0 or not learning_rate > 0:
         raise SettingsError(
             "a bend, no negative number of steps and a learning rate above 0 were required, "

@@ -19,7 +19,7 @@ import torch
 
 from vallis.core.errors import SettingsError
 from vallis.core.progress import track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
 from vallis.numerics.dense import symmetric_matrix
 from vallis.numerics.operators import Operator, must_be_symmetric
@@ -190,6 +190,7 @@ def spectral_density(
         SettingsError: no probe or no step is asked for, or a negative search.
         UsageError: the operator promises no symmetry, or a product is not finite.
     """
+    must_be_rng(rng)
     search = 2 * num_steps if num_search_steps is None else num_search_steps
     if min(num_probes, num_steps) < 1 or search < 0:
         raise SettingsError(

@@ -16,7 +16,7 @@ import torch
 
 from vallis.core.errors import SettingsError, UsageError
 from vallis.core.progress import track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
 from vallis.numerics.dense import symmetric_matrix
 from vallis.numerics.operators import Operator, must_be_symmetric
@@ -102,6 +102,7 @@ def log_determinant(
         UsageError: some eigenvalue plus the shift is not positive, or below `lower_end`; the operator promises no
             symmetry, or a product is not finite.
     """
+    must_be_rng(rng)
     if min(num_probes, num_steps) < 1:
         raise SettingsError(
             f"at least one probe and one step were required, num_probes={num_probes}, num_steps={num_steps} came: "

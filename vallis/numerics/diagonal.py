@@ -11,7 +11,7 @@ import torch
 
 from vallis.core.errors import SettingsError
 from vallis.core.progress import track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import chance_of_agreement, same_up_to_rounding, signs, t_quantile, without
 from vallis.numerics.spectra import Eigenpairs, must_be_finite
@@ -82,6 +82,7 @@ def diagonal(
         SettingsError: no probe is asked for.
         UsageError: the operator promises no symmetry, or a product is not finite.
     """
+    must_be_rng(rng)
     if num_probes < 1:
         raise SettingsError(f"at least one probe was required, num_probes={num_probes} came: raise it")
     must_be_symmetric(operator)

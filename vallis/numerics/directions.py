@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 Tensors = tuple[torch.Tensor, ...]
 Normalisation = Literal["filter", "filter_scaled", "layer", "none"]
@@ -113,6 +113,7 @@ def num_moving(point: Sequence[torch.Tensor]) -> int:
 
 def gaussian(shape: torch.Size, rng: Rng) -> torch.Tensor:
     """Standard normal numbers in float64, on the CPU: the same for all models."""
+    must_be_rng(rng)
     return torch.randn(shape, generator=rng.torch(), dtype=torch.float64)
 
 
@@ -123,6 +124,7 @@ def _drawn(
     normalise: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
 ) -> Tensors:
     """A direction from noise ``(F, n)`` and the norms of the F filters ``(F, 1)`` of each weight that moves."""
+    must_be_rng(rng)
     found = []
     for name, value in zip(names, point, strict=True):
         if not _moves(value):

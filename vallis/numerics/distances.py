@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vallis.core.errors import SettingsError, UsageError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.means import ratio
 from vallis.numerics.operators import Operator
 from vallis.numerics.probes import signs
@@ -38,6 +38,7 @@ def relative_distance(
         SettingsError: no probe is asked for.
         UsageError: the sizes differ.
     """
+    must_be_rng(rng)
     if num_probes < 1:
         raise SettingsError(f"at least one probe was required, num_probes={num_probes} came: raise it")
     if operator.size != approximation.size:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError, UsageError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Solution
 
 Floats = NDArray[np.float64]
@@ -66,6 +66,7 @@ def tsne(points: Floats, perplexity: float, rng: Rng) -> Floats:
     Raises:
         UsageError: the perplexity is not between 1 and n.
     """
+    must_be_rng(rng)
     if not 1 <= perplexity < len(points):
         raise UsageError(
             f"a perplexity from 1 to below the {len(points)} points was required, {perplexity} came: lower it"

@@ -37,7 +37,7 @@ from vallis.core.likelihood import (
 )
 from vallis.core.objective import Objective, Term
 from vallis.core.own_loss import OwnLoss
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.curvature import Curvature
 from vallis.numerics.cut import Forward, Linear
 from vallis.numerics.derivatives import Tensors, pull
@@ -105,6 +105,7 @@ class SampledFisher(_Fisher):
         only: Sequence[str] = (),
         budget: int | None = None,
     ) -> None:
+        must_be_rng(rng)
         if num_draws < 1:
             raise SettingsError(f"at least one draw was required, num_draws={num_draws} came: raise it")
         needed_likelihood(objective.loss)

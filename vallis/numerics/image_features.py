@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from vallis.core.errors import DataError, SettingsError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 _CHUNK = 500
 
@@ -34,6 +34,7 @@ def random_patches(images: torch.Tensor, num_filters: int, size: int, rng: Rng) 
         DataError: these are no images, or smaller than the filters.
         SettingsError: no filter is asked for.
     """
+    must_be_rng(rng)
     _must_be_images(images, size)
     if num_filters < 1 or size < 1:
         raise SettingsError(

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from vallis.core.errors import DataError, SettingsError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 ROWS = 1024
 _MOST_FOR_MEDIAN = 2000
@@ -79,6 +79,7 @@ def median_gamma(x: torch.Tensor, rng: Rng) -> float:
     Raises:
         DataError: half of the pairs are copies, or there is none.
     """
+    must_be_rng(rng)
     some = x[torch.randperm(len(x), generator=rng.child("median").torch())[:_MOST_FOR_MEDIAN]].double()
     above = torch.triu_indices(len(some), len(some), 1)
     apart = squared_distances(some, some)[above[0], above[1]]

@@ -24,7 +24,7 @@ import torch
 
 from vallis.core.errors import ModelError, SettingsError
 from vallis.core.objective import Objective, Term
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.affine import affine_layers
 from vallis.numerics.flows import Affine, Flow, run
 from vallis.numerics.pulled import Draws, pulled_roots
@@ -96,6 +96,8 @@ def factors(
         LossError: the loss has no scores, or is not convex in them.
         SettingsError: not even one column is allowed.
     """
+    if rng is not None:
+        must_be_rng(rng)
     if max_columns is not None and max_columns < 1:
         raise SettingsError(f"at least one column was required, max_columns={max_columns} came: raise it")
     found, refused, counts = _counted(objective, layers)

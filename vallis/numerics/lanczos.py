@@ -9,22 +9,21 @@ Source: Wu and Simon (2000), Thick-restart Lanczos method for large symmetric ei
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
 from vallis.core.errors import SettingsError, UsageError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
 from vallis.numerics.dense import dense_spectrum
-from vallis.numerics.hunt import Hunt
+from vallis.numerics.hunt import FEWEST_TO_SEARCH, Hunt
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.spectra import Spectrum
 from vallis.numerics.wanted import Wanted
 
 DENSE_SIZE = 256
-# Where ten eigenvalues spread over a factor of 30 stand out of a bulk (P = 600, tolerance 0.02), 2 products of search
-# left 31 of 100 spectra with a wrong value that said it had converged, and 5 left 2; of twenty, 5 left 4 and 10 none.
-_FEWEST_TO_SEARCH = 5
 
 
 def eigenpairs(
@@ -59,26 +58,27 @@ def eigenpairs(
         max_products: the most products with the operator.
         search: after convergence, spend this many products on a random start outside of the space that was seen, and go
             on if that finds more extreme values. Zero does not look; None takes half as many as are wanted, and at
-            least 5.
+            least 5. Where `max_products` leave fewer than 5 of them, it stops with "max_products", not converged.
         start: ``(P, q)`` directions in which the eigenvectors nearly lie, such as those of the same network a moment
             ago: the iteration begins with their sum, which takes fewer products than a block of all. None begins with a
             random vector.
         dense_size: an operator of at most this size is written out, by P products, if `max_products` allows.
 
     Raises:
-        SettingsError: a count is no integer or negative, or the tolerance is not positive.
+        SettingsError: a count is no integer or negative, the tolerance is not positive and finite, or rng is no Rng.
         UsageError: the operator is not symmetric, a product is not finite, or the start has another shape or points
             nowhere.
     """
+    must_be_rng(rng)
     must_be_symmetric(operator)
     _must_count(largest=largest, smallest=smallest, magnitude=magnitude, max_products=max_products)
     wanted = Wanted(largest=largest, smallest=smallest, magnitude=magnitude)
     if search is None:
-        search = max(_FEWEST_TO_SEARCH, wanted.count(operator.size) // 2)
+        search = max(FEWEST_TO_SEARCH, wanted.count(operator.size) // 2)
     _must_count(search=search)
-    if search < 0 or max_products < 1 or not tolerance > 0:
+    if search < 0 or max_products < 1 or not 0 < tolerance < math.inf:
         raise SettingsError(
-            "at least one product and a tolerance above 0 were required, "
+            "at least one product and a tolerance above 0, and finite, were required, "
             f"search={search}, max_products={max_products}, tolerance={tolerance} came: change them"
         )
     notes = _clamped(operator.size, wanted.most)
@@ -97,6 +97,8 @@ def _must_count(**counts: object) -> None:
 
 
 def _must_span(start: torch.Tensor, size: int) -> None:
+    if not isinstance(start, torch.Tensor):
+        raise UsageError(f"start directions as a tensor were required, a {type(start).__name__} came: give (P, q)")
     if start.ndim != 2 or start.shape[0] != size or not 0 < start.shape[1] <= size:
         raise UsageError(
             f"start directions of shape ({size}, q) were required, {tuple(start.shape)} came: one column a direction"

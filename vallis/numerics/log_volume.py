@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError, UsageError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 Floats = NDArray[np.float64]
 # Below this many effective rays neither an error bar nor an interval means anything (see docs/landscape.md).
@@ -113,6 +113,7 @@ def log_volume(
         UsageError: there is no ray, or a logarithm is NaN or plus infinity, or weights of another number.
         SettingsError: a level outside of (0, 1), or not even one resample.
     """
+    must_be_rng(rng)
     terms = _terms(log_radii, num_dimensions, log_weights)
     _must_make_sense(level, num_resamples)
     value = float(log_mean_exp(terms))
@@ -160,6 +161,7 @@ def log_volume_ratio(
         UsageError: see `log_volume`; or paired rays that are not equally many; or a body without volume.
         SettingsError: see `log_volume`.
     """
+    must_be_rng(rng)
     weights = (None, None) if log_weights is None else log_weights
     first, second = (_terms(radii, num_dimensions, weight) for radii, weight in zip((one, other), weights, strict=True))
     _must_make_sense(level, num_resamples)

@@ -21,7 +21,7 @@ from scipy.linalg import lapack, solve_triangular
 from torch import nn
 
 from vallis.core.errors import DataError, SettingsError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.condition import condition_number
 from vallis.numerics.duplicates import first_copies
 from vallis.numerics.memory import spare_bytes
@@ -79,6 +79,7 @@ def memorize(x: torch.Tensor, y: torch.Tensor, *, rng: Rng, num_directions: int 
             that are not told apart in float64; or the matrix of n^2 numbers does not fit into memory.
         SettingsError: no direction is to be drawn.
     """
+    must_be_rng(rng)
     if num_directions < 1:
         raise SettingsError(f"at least one direction was required, num_directions={num_directions} came: raise it")
     points, values = _checked(x, y)

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 
 from vallis.core.errors import DataError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 # The rate of Adam falls from the first to the last of these, so that it settles.
 _ADAM_RATES = (1e-2, 1e-6)
@@ -141,6 +141,8 @@ def descend(
         last_rate: the learning rate falls to this, by the same factor every step; None leaves it.
         rng: orders the examples.
     """
+    if rng is not None:
+        must_be_rng(rng)
     start = torch.zeros_like(system.solution) if start is None else start.double()
     weights = start.clone()
     taken, rng = optimizer(weights), rng or Rng()
@@ -183,6 +185,7 @@ def compare(
     Returns:
         "gradient_descent", "stochastic", "momentum", "random_start", "weight_decay" and "adam".
     """
+    must_be_rng(rng)
     largest, smallest = (float(system.curvatures[place]) for place in (0, -1))
     # The best rates for a known spectrum: of heavy-ball momentum, and of the steepest descent that it hastens.
     rate = 4 / (largest**0.5 + smallest**0.5) ** 2

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vallis.core.functional import call, differentiating
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.minibatches import Minibatches
 
 # The loss and the gradient ``(P,)`` at a vector ``(P,)``, on some examples.
@@ -31,6 +31,7 @@ class RandomSlopes:
     def __init__(
         self, objective: Objective, batch_size: int | None, rng: Rng, normalised_by_batch: bool = False
     ) -> None:
+        must_be_rng(rng)
         self._objective = objective
         self._size = len(objective.data) if batch_size is None else min(batch_size, len(objective.data))
         self._batches, self._rng, self._epoch = Minibatches(objective, self._size), rng, 0

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from vallis.core.functional import differentiating
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.paths import Floats
 
 
@@ -146,6 +146,7 @@ def descend_with_neuron(
         rng: where the unit begins.
         num_points: steps that are recorded.
     """
+    must_be_rng(rng)
     leaves = [value.detach().clone() for value in point]
     begin = 0.1 * torch.randn(x.shape[1] + 2, generator=rng.torch(), dtype=torch.float64).to(x)
     leaves += [begin[:1].clone(), begin[1:-1].clone(), begin[-1:].clone()]

@@ -22,7 +22,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.functional import differentiating
 from vallis.core.objective import Objective
 from vallis.core.progress import track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Batch
 from vallis.numerics.axes import Axes
 from vallis.numerics.minibatches import Minibatches
@@ -147,6 +147,7 @@ def fit(
         refreshed: the axes at another mean; None keeps those of the start.
         label: what the progress bar says.
     """
+    must_be_rng(rng)
     with differentiating():
         return _fitted(objective, begin, fitting, failure, factor, rng, refreshed, label)
 

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 
 Floats = NDArray[np.float64]
 # One tensor a parameter, rays first; None where a parameter does not move.
@@ -114,6 +114,7 @@ class Rays:
     """
 
     def __init__(self, frame: Frame, rng: Rng, shape: Shape = "sphere", ellipsoid: Ellipsoid | None = None) -> None:
+        must_be_rng(rng)
         if shape not in ("sphere", "filters"):
             raise SettingsError(f'shape="sphere" or shape="filters" was required, {shape!r} came: choose one')
         if ellipsoid is not None and shape != "sphere":

@@ -16,7 +16,7 @@ import torch
 
 from vallis.core.errors import UsageError
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.operators import Operator
 from vallis.numerics.trace import EXACT_SIZE, Trace, trace
@@ -66,6 +66,7 @@ def relative_flatness(
         UsageError: the parameter has less than two axes, or a product is not finite.
         SettingsError: no probe is asked for.
     """
+    must_be_rng(rng)
     operator = RelativeCurvature(objective, weight)
     try:
         return trace(operator, num_probes=num_probes, rng=rng, exact_size=exact_size)

@@ -14,7 +14,7 @@ import torch
 
 from vallis.core.errors import ModelError
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Solution
 from vallis.numerics.batch_statistics import BatchStatistics, at_own_statistics, normalises_batches
 from vallis.numerics.curve_training import train_bezier
@@ -55,6 +55,7 @@ class Ends:
         rng: Rng,
     ) -> Ends:
         """The ends, with batch statistics anew where there are such."""
+        must_be_rng(rng)
         statistics = BatchStatistics(start, max_examples, rng) if anew and normalises_batches(start) else None
         return Ends(start, end, statistics, learned)
 
@@ -127,6 +128,7 @@ def curve_between(
     ends: Ends, *, rng: Rng, num_bends: int, num_steps: int, learning_rate: float, batch_size: int | None
 ) -> Path:
     """A Bezier curve along which the loss is low; see `train_bezier`."""
+    must_be_rng(rng)
     slopes = ends.slopes(batch_size, rng.child("examples"))
     return train_bezier(
         slopes.next,
@@ -140,5 +142,6 @@ def curve_between(
 
 def band_between(ends: Ends, *, rng: Rng, cycles: tuple[Cycle, ...], batch_size: int | None) -> Band:
     """An elastic band in the valley between the ends; see `auto_neb`."""
+    must_be_rng(rng)
     slopes = ends.slopes(batch_size, rng.child("examples"))
     return auto_neb(slopes.next, ends.loss, *ends.vectors, cycles=cycles)

@@ -5,6 +5,9 @@
 scatter of as many forms does: where one direction holds nearly all of the trace forms are skewed, and a few of them are
 often all small and close together.
 
+Of ``B = A²`` no products are made, but ``z' B z = |A z|²`` has some of A: the inner product of two of them is a form of
+B with two probes, and the square of an entry of one has the mean ``B_ii``.
+
 Source: Avron and Toledo (2011), Randomized algorithms for estimating the trace of an implicit symmetric positive
 semi-definite matrix, lemma 9.
 """
@@ -38,3 +41,36 @@ class SignVariance:
         pairs = self._count * (self._count - 1)
         diagonal = (float(self._diagonals @ self._diagonals) - self._own) / pairs
         return max(0.0, 2 * (self._squares / self._count - diagonal))
+
+
+class SquareVariance:
+    """The variance of ``|A z|²`` over random signs z, estimated from K products A z; A is symmetric.
+
+    It is twice what ``s' (B - D) t`` has as a mean square over two probes s and t, D being the diagonal of B as all
+    other products say it. How far D is off makes the estimate larger, never smaller, and by less with more products.
+
+    Args:
+        room: how many products may be held; those beyond it are left out.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def add(self, z: torch.Tensor, product: torch.Tensor) -> None:
+        """Takes a probe ``(P,)`` of random signs and its product ``(P,)`` with A in."""
+        if len(self._seen) < self._room:
+            self._seen.append((z.to(torch.int8), product))
+
+    def value(self) -> float:
+        """The estimate; 0.0 with fewer than three products."""
+        count = len(self._seen)
+        if count < 3:
+            return 0.0
+        squares = sum(product.square() for _, product in self._seen)
+        total = 0.0
+        for place, (z, product) in enumerate(self._seen):
+            for other_z, other in self._seen[:place]:
+                diagonal = (squares - product.square() - other.square()) / (count - 2)
+                total += float(product @ other - (z * other_z).double() @ diagonal) ** 2
+        return 4 * total / (count * (count - 1))

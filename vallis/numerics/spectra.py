@@ -48,7 +48,8 @@ class Spectrum:
         smallest: rising.
         scale: the largest magnitude of an eigenvalue that was seen; the tolerance is relative to it.
         num_products: how many products with the operator it took.
-        stop: why it stopped. "dense" and "converged" are good ends; "max_products" and "rounding" (the operator's dtype
+        stop: why it stopped. "dense" and "converged" are good ends; "max_products" (also where the pairs are good and
+            fewer than 5 products were left to look for others, see `eigenpairs`) and "rounding" (the operator's dtype
             resolves no smaller residuals) are not.
         notes: what else there is to say.
     """
@@ -90,6 +91,11 @@ def must_be_finite(size: float) -> None:
         )
 
 
+def explained_by_rounding(difference: float, scale: float, dtype: torch.dtype) -> bool:
+    """Whether a difference between u'Av and v'Au is no more than rounding leaves where A v has the length `scale`."""
+    return bool(difference <= 100 * torch.finfo(dtype).eps ** 0.5 * scale)
+
+
 def must_have_been_symmetric(difference: float, scale: float, dtype: torch.dtype) -> None:
     """Lets a difference pass that rounding explains.
 
@@ -101,7 +107,7 @@ def must_have_been_symmetric(difference: float, scale: float, dtype: torch.dtype
     Raises:
         UsageError: the operator is not symmetric.
     """
-    if difference > 100 * torch.finfo(dtype).eps ** 0.5 * scale:
+    if not explained_by_rounding(difference, scale, dtype):
         raise UsageError(
             f"a symmetric operator was required, u @ A v and v @ A u differ by {difference:.2g} where A v has "
             f"length {scale:.2g}: some layer's second derivative is wrong, so look at the unusual ones"

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.paths import Floats
@@ -75,6 +75,7 @@ def certify(
         num_directions: random ones, of length one.
         max_products: with the Hessian.
     """
+    must_be_rng(rng)
     gradient = float(objective.gradient().norm())
     hessian = Hessian(objective)
     found = eigenpairs(

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError
 from vallis.core.progress import track
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import (
@@ -99,13 +99,21 @@ class Trace:
 
     @staticmethod
     def of_signs(
-        samples: NDArray[np.float64], dtype: torch.dtype, num_products: int, method: str, notes: tuple[Note, ...] = ()
+        samples: NDArray[np.float64],
+        dtype: torch.dtype,
+        num_products: int,
+        method: str,
+        notes: tuple[Note, ...] = (),
+        least: float = 0.0,
     ) -> Trace:
-        """The mean of what independent probes of random signs say ``(K,)``, computed in a dtype."""
+        """The mean of what independent probes of random signs say ``(K,)``, computed in a dtype.
+
+        Its standard error is taken to be no smaller than `least`.
+        """
         same = len(samples) > 1 and bool(agree(samples, dtype))
         return Trace(
             value=float(samples.mean()),
-            stderr=None if same or len(samples) < 2 else float(standard_error(samples)),
+            stderr=None if same or len(samples) < 2 else max(least, float(standard_error(samples))),
             samples=samples,
             num_products=num_products,
             method=method,
@@ -153,6 +161,7 @@ def trace(
         SettingsError: no probe is asked for, or fewer products than a sketch needs.
         UsageError: a product is not finite, or the operator is not what the method is for.
     """
+    must_be_rng(rng)
     if num_probes < 1:
         raise SettingsError(f"at least one probe was required, num_probes={num_probes} came: raise it")
     if method not in ("auto", "hutchinson", *METHODS):

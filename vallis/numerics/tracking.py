@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from vallis.core.errors import UsageError
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Spectrum
@@ -45,6 +45,7 @@ def track_eigenpairs(
         SettingsError: see `eigenpairs`.
         UsageError: the operators differ in size; else see `eigenpairs`.
     """
+    must_be_rng(rng)
     start: torch.Tensor | None = None
     for place, operator in enumerate(operators):
         if start is not None and start.shape[0] != operator.size:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vallis.core.corrected_losses import checked_transition
 from vallis.core.errors import DataError, SettingsError
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Solution
 from vallis.numerics.surface import in_eval_mode
 
@@ -182,6 +182,8 @@ def estimate_transition(
         DataError: they are no probabilities.
         SettingsError: the percentile is not in (0, 100), or resamples are wanted without a stream.
     """
+    if rng is not None:
+        must_be_rng(rng)
     held = _checked_probabilities(probabilities)
     if percentile is not None and not 0 < percentile < 100:
         raise SettingsError(
