@@ -10,3 +10,10 @@ ZHANG = Source(
     year=2017,
     url="https://arxiv.org/abs/1611.03530",
 )
+
+HUANG = Source(
+    title="Understanding generalization through visualizations",
+    authors="W. R. Huang, Z. Emam, M. Goldblum, L. Fowl, J. K. Terry, F. Huang, T. Goldstein",
+    year=2019,
+    url="https://arxiv.org/abs/1906.03291",
+)

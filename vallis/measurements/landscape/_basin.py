@@ -26,12 +26,6 @@ RAYS = {"sphere": "rays uniform on the sphere", "filters": "rays uniform filter 
 _BINS = 30
 _FAN_POINTS = 25
 
-HUANG = Source(
-    title="Understanding generalization through visualizations",
-    authors="W. R. Huang, Z. Emam, M. Goldblum, L. Fowl, J. K. Terry, F. Huang, T. Goldstein",
-    year=2020,
-    url="https://arxiv.org/abs/1906.03291",
-)
 LI = Source(
     title="Visualizing the loss landscape of neural nets",
     authors="H. Li, Z. Xu, G. Taylor, C. Studer, T. Goldstein",

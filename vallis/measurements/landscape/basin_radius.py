@@ -23,6 +23,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.numbers import quantity, written
 from vallis.core.rng import Rng
 from vallis.core.types import Figure, NotApplicable, Outcome, Result, Source
+from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _basin
 from vallis.numerics.basin_radii import Level, basin_radii
 from vallis.numerics.rays import Rays, Shape
@@ -54,7 +55,7 @@ class BasinRadius:
         "quick": {"max_examples": 2000, "level": "rise", "num_rays": 50, "num_scans": 0, "num_drawn": 8},
         "full": {"max_examples": 10_000, "level": "rise"},
     }
-    sources: ClassVar[tuple[Source, ...]] = (_basin.HUANG, _basin.LI)
+    sources: ClassVar[tuple[Source, ...]] = (HUANG, _basin.LI)
 
     split: str = "train"
     max_examples: int | None = None

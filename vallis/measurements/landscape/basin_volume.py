@@ -27,6 +27,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.numbers import quantity, written
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _basin
 from vallis.numerics.basin_ellipsoid import BasinEllipsoid, basin_ellipsoid
 from vallis.numerics.basin_radii import BasinRadii, Level, basin_radii
@@ -70,7 +71,7 @@ class BasinVolume:
         "full": {"max_examples": 10_000, "level": "rise", "num_rays": 200},
     }
     sources: ClassVar[tuple[Source, ...]] = (
-        _basin.HUANG,
+        HUANG,
         Source(
             title="Estimating the probability of sampling a trained neural network at random",
             authors="A. Scherlis, N. Belrose",

@@ -26,6 +26,7 @@ from vallis.core.functional import call
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Figure, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _decision_boundary_shown as shown
 from vallis.measurements.landscape._decision_boundary_shown import gallery as gallery
 from vallis.numerics.class_maps import ClassMap, class_map, scores_around
@@ -56,12 +57,7 @@ class DecisionBoundary:
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {"full": {}}
     sources: ClassVar[tuple[Source, ...]] = (
-        Source(
-            title="Understanding generalization through visualizations",
-            authors="W. R. Huang, Z. Emam, M. Goldblum, L. Fowl, J. K. Terry, F. Huang, T. Goldstein",
-            year=2019,
-            url="https://arxiv.org/abs/1906.03291",
-        ),
+        HUANG,
         Source(
             title="Can neural nets learn the same model twice? Investigating reproducibility and double descent from "
             "the decision boundary perspective",

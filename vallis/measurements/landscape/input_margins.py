@@ -38,6 +38,7 @@ from vallis.core.types import (
     Solution,
     Source,
 )
+from vallis.measurements._sources import HUANG
 from vallis.numerics.class_maps import scores_around
 from vallis.numerics.input_margins import input_margins
 from vallis.numerics.means import Floats
@@ -75,12 +76,7 @@ class InputMargins:
             year=2016,
             url="https://arxiv.org/abs/1511.04599",
         ),
-        Source(
-            title="Understanding generalization through visualizations",
-            authors="W. R. Huang, Z. Emam, M. Goldblum, L. Fowl, J. K. Terry, F. Huang, T. Goldstein",
-            year=2019,
-            url="https://arxiv.org/abs/1906.03291",
-        ),
+        HUANG,
     )
 
     split: str = "train"

@@ -24,6 +24,7 @@ from vallis.core.numbers import count, written
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Figure, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _minefield_shown as shown
 from vallis.numerics.embeddings import Floats, kernel_distance, kernels_of, principal_components, stacked, tsne
 from vallis.numerics.path_profile import Seen, look
@@ -55,14 +56,7 @@ class Minefield:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    sources: ClassVar[tuple[Source, ...]] = (
-        Source(
-            title="Understanding generalization through visualizations",
-            authors="W. R. Huang, Z. Emam, M. Goldblum, L. Fowl, J. K. Terry, F. Huang, T. Goldstein",
-            year=2019,
-            url="https://arxiv.org/abs/1906.03291",
-        ),
-    )
+    sources: ClassVar[tuple[Source, ...]] = (HUANG,)
 
     num_path: int | None = None
     perplexities: tuple[float, ...] = (5.0, 30.0, 50.0, 100.0)
