@@ -50,8 +50,9 @@ def test_the_poison_is_that_of_the_tags_and_all_else_is_shared(scale: str) -> No
 
 def test_scales() -> None:
     seeds = {scale: {job.seed for job in STUDY.jobs(scale)} for scale in SCALES}
-    assert [len(seeds[scale]) for scale in SCALES] == [2, 5, 5]
-    laptop = [job for job in STUDY.jobs("laptop") if job.seed == 0]
+    assert [len(seeds[scale]) for scale in SCALES] == [2, 7, 5]
+    assert all(min(held) == 2 for held in seeds.values()), "seeds 0 and 1 chose the settings"
+    laptop = [job for job in STUDY.jobs("laptop") if job.seed == 2]
     for data, held in DATA_SETS.items():
         found = [job.tags for job in laptop if job.tags["data"] == data]
         if data == "cifar10":
@@ -84,7 +85,7 @@ def test_claims_are_said_and_told_apart() -> None:
 
 def test_the_smoke_run_works_from_end_to_end(tmp_path: Path) -> None:
     """One seed: nothing may be decided."""
-    done = run_study(STUDY, "smoke", store=Store(tmp_path), seeds=(0,))
+    done = run_study(STUDY, "smoke", store=Store(tmp_path), seeds=(2,))
     assert not [row for row in done.rows if isinstance(row.outcome, Failed)]
     assert all(judged.trouble == "" for judged in done.judged)
     assert done.figures_failed == ""

@@ -6,10 +6,11 @@ where the loss has risen by 0.1 nats: mean radius and log-volume. All networks o
 which the training loss is below one limit, and the rise is taken from their own loss, so that levels match.
 
 The thresholds are those measured on a small spiral in preparation (a gap larger by 0.3, radii by a factor of 3, volumes
-by 1,000 powers of ten, a rank correlation of 0.6), written before these networks were trained. At the scale "laptop"
-there are a swiss roll with 40 points to train and 1,000 of poison, digits with 100 and 1,337, and Fashion-MNIST with
-200 and 5,000, each with an MLP of two or three layers of 64 units. The optimizers have rates that fit this network, not
-the paper's. The paper's swiss roll (800,000 steps) and CIFAR-10 with a residual network of 20 layers are "paper".
+by 1,000 powers of ten, a rank correlation of 0.6), written before these networks were trained. Sizes, rates and poison
+factors were chosen on networks of the seeds 0 and 1, so the study begins with the seed 2. At the scale "laptop" there
+are a swiss roll with 40 points to train and 1,000 of poison, digits with 100 and 1,337, and Fashion-MNIST with 200 and
+5,000, each with an MLP of two or three layers of 64 units. The optimizers have rates that fit this network, not the
+paper's. The paper's swiss roll (800,000 steps) and CIFAR-10 with a residual network of 20 layers are "paper".
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from vallis.studies._visualizations_rules import DATA_SETS, LINEAR, OPTIMIZERS, 
 from vallis.training.gradient_descent import GradientDescent
 
 _RISE = 0.1
+_FIRST_SEED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +56,9 @@ class Huang2019Visualizations:
     )
 
     def jobs(self, scale: str) -> Sequence[Job]:
-        settings, num_seeds = {"smoke": (_smoke, 2), "laptop": (_laptop, 5), "paper": (_paper, 5)}[scale]
-        return [job for seed in range(num_seeds) for setting in settings() for job in setting.jobs(seed)]
+        settings, num_seeds = {"smoke": (_smoke, 2), "laptop": (_laptop, 7), "paper": (_paper, 5)}[scale]
+        seeds = range(_FIRST_SEED, _FIRST_SEED + num_seeds)
+        return [job for seed in seeds for setting in settings() for job in setting.jobs(seed)]
 
     def claims(self) -> Sequence[Claim]:
         return [
@@ -127,9 +130,9 @@ class _Setting:
         # Uniform rays, as in the paper: all networks of a data set are looked at along the same.
         basin = BasinVolume(proposal="none", level="rise", cutoff=_RISE, num_rays=self.num_rays, num_drawn=0)
         asked: list[Measurement | Watcher] = [GeneralizationGap(), basin]
-        if seed == 0 and self.data == "spirals":
+        if seed == _FIRST_SEED and self.data == "spirals":
             asked.append(DecisionBoundary(num_points=160, margin=0.05))
-        if seed == 0 and beta in (0.0, DATA_SETS[self.data].worst):
+        if seed == _FIRST_SEED and beta in (0.0, DATA_SETS[self.data].worst):
             asked.append(LossSlice(rise=_RISE, refine=True))
         return tuple(asked)
 
