@@ -54,7 +54,7 @@ def test_the_plane_through_three_points_holds_them_at_their_distances() -> None:
 
 def test_three_points_on_a_line_are_refused() -> None:
     a, b, _ = points(3)
-    with pytest.raises(UsageError, match="three on one line"):
+    with pytest.raises(UsageError, match="not on one line"):
         plane_through(a, b, tuple(2 * y - x for x, y in zip(a, b, strict=True)))
 
 

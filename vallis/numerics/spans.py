@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vallis.core.errors import UsageError
 from vallis.core.types import Solution
+from vallis.numerics import planes
 from vallis.numerics.directions import Tensors
 
 Floats = NDArray[np.float64]
@@ -61,17 +62,12 @@ def plane_through(
     Raises:
         UsageError: the points have other shapes, or lie on one line.
     """
-    _must_match([origin, first, second])
-    base, one, two = (_flat(point) for point in (origin, first, second))
-    x, y = one - base, two - base
-    along = x / x.norm()
-    across = y - (along @ y) * along
-    if not bool(across.norm() > 1e-6 * y.norm()):
-        raise UsageError("three points that span a plane were required, three on one line came: choose another third")
-    axes = torch.stack([along, across / across.norm()])
-    coordinates = torch.stack([torch.zeros(2, dtype=x.dtype), axes @ x, axes @ y])
+    points = [origin, first, second]
+    _must_match(points)
+    plane = planes.plane_through([_flat(point) for point in points])
+    coordinates = torch.from_numpy(plane.coordinates(torch.stack([_flat(point) for point in points])))
     squares = coordinates.square().sum(0)
-    return _span(origin, axes, coordinates, squares / squares.sum())
+    return _span(origin, torch.stack([plane.first, plane.second]), coordinates, squares / squares.sum())
 
 
 def trajectory_span(
