@@ -88,7 +88,7 @@ def verdicts(record: Mapping[str, Any]) -> str:
     lines: dict[str, dict[str, str]] = {}
     for claim in run:
         what = re.sub(r"^[:, ]*", "", claim["says"].removeprefix(f"On {claim['about']}"))
-        words = f"{what[:1].upper()}{what[1:].rstrip('.')} ({claim['shows']})"
+        words = f"{what[:1].upper()}{what[1:].rstrip('.')}" + (f" ({claim['shows']})" if claim["shows"] else "")
         lines.setdefault(words, {})[claim["about"]] = verdict_of(claim)
     rows = [[words, *(cells.get(column, "") for column in columns)] for words, cells in lines.items()]
     heads = ["claim (number)", *(column or "other" for column in columns)]

@@ -62,7 +62,13 @@ class Huang2019Visualizations:
 
     def claims(self) -> Sequence[Claim]:
         return [
-            Claim(id=f"{name}_{data}", says=f"On {held.title}: {says}.", where=where, test=partial(rule, data=data))
+            Claim(
+                id=f"{name}_{data}",
+                says=f"On {held.title}: {says}.",
+                where=where,
+                test=partial(rule, data=data),
+                about=held.title,
+            )
             for data, held in DATA_SETS.items()
             for name, (rule, says, where) in RULES.items()
             if held.compared or name not in _COMPARISONS

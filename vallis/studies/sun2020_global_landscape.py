@@ -42,7 +42,13 @@ class Sun2020GlobalLandscape:
     def claims(self) -> Sequence[Claim]:
         proved = [Claim(id=id_, says=f"{says}.", where=where, test=rule) for id_, (rule, says, where) in PROVED.items()]
         seen = [
-            Claim(id=f"{id_}_{data}", says=f"On {title}: {says}.", where=where, test=partial(rule, data=data))
+            Claim(
+                id=f"{id_}_{data}",
+                says=f"On {title}: {says}.",
+                where=where,
+                test=partial(rule, data=data),
+                about=title,
+            )
             for id_, (rule, says, where) in SEEN.items()
             for data, title in DATA_SETS.items()
         ]
@@ -84,7 +90,7 @@ PROVED: Said = {
     "d_exponential_unit_dies": (
         rules.neuron_dies,
         "Beside a network at its start the coefficient of an exponential unit falls below half of its largest, and the "
-        "own loss of the network below 0.05",
+        "own loss of the network below 0.05 (this rule was written anew after a first run)",
         "section III: adding one neuron",
     ),
     "d_exponential_unit_leaves": (

@@ -183,7 +183,7 @@ ALL_LABELS: Said = {
 def _claims(data: str) -> list[Claim]:
     title = DATA_SETS[data]
     found = [
-        Claim(id=f"{name}_{data}", says=f"On {title}: {says}.", where=where, test=partial(rule, data=data))
+        Claim(id=f"{name}_{data}", says=f"On {title}: {says}.", where=where, test=partial(rule, data=data), about=title)
         for name, (rule, says, where) in ALL_LABELS.items()
     ]
     found += [
@@ -192,6 +192,7 @@ def _claims(data: str) -> list[Claim]:
             says=f"On {title} with {labels} labels: {says}.",
             where=where,
             test=partial(rule, data=data, labels=labels),
+            about=title,
         )
         for labels in LABELS
         for name, (rule, says, where) in STRUCTURE.items()
