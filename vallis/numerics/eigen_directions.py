@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from vallis.core.objective import Objective
-from vallis.core.rng import Rng
+from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.directions import Tensors, filter_lengths
 from vallis.numerics.lanczos import eigenpairs
@@ -83,6 +83,7 @@ def hessian_directions(
         SettingsError: see `eigenpairs`.
         UsageError: see `eigenpairs`.
     """
+    must_be_rng(rng)
     operator = FilterScaledHessian(objective) if filter_scaled else Hessian(objective)
     try:
         found = eigenpairs(
