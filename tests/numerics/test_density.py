@@ -38,7 +38,7 @@ def must_cover(covered: int) -> None:
 
 def test_a_small_operator_is_solved() -> None:
     values = torch.arange(-5.0, 25.0, dtype=torch.float64)
-    operator = Dense(rotated(values))
+    operator = 1.0 * Dense(rotated(values))  # not the matrix itself, which is written out without a product
     seen = spectral_density(operator, num_probes=1, num_steps=1, rng=RNG)
     np.testing.assert_allclose(seen.known, values.numpy()[::-1], atol=1e-10)
     assert (seen.exact, seen.num_products, operator.num_products, seen.bulk, seen.change) == (True, 30, 30, (), 0.0)

@@ -27,7 +27,7 @@ TRUE = float(MATRIX.trace())
 
 def test_small_operators_are_summed_exactly() -> None:
     matrix = rotated(torch.arange(30.0, dtype=torch.float64))
-    operator = Dense(matrix)
+    operator = 1.0 * Dense(matrix)  # not the matrix itself, which is written out without a product
     found = trace(operator, num_probes=3, rng=RNG)
     assert found.value == pytest.approx(float(matrix.trace()), rel=1e-12)
     assert (found.stderr, len(found.samples), found.num_products, operator.num_products) == (0.0, 0, 30, 30)

@@ -36,7 +36,7 @@ def test_every_figure_in_every_format(tmp_path: Path) -> None:
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     write_figures(tmp_path, [toy.bars()])
-    with pytest.raises(UsageError, match=r"among pdf, svg, png, csv were required, 'gif' came"):
+    with pytest.raises(UsageError, match=r"among pdf, svg, png, csv, vtk were required, 'gif' came"):
         export(tmp_path, ["csv", "gif"])
     assert not (tmp_path / "figures").exists()
 

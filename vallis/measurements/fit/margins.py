@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from vallis.core.numbers import written
 from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
@@ -119,7 +120,7 @@ class Margins:
         error, middle = result.estimate(f"{name}_error"), result.estimate(f"{name}_median_margin")
         odds = math.exp(min(50.0, max(-50.0, middle.value)))
         said = f"Half of the {what} examples are told from their strongest rival by more than {middle.value:.3g} nats"
-        said += f" (odds of {odds:.3g} to 1); a share of {error.value:.3g} is on the wrong side of zero"
+        said += f" (odds of {written(odds, digits=3)} to 1); a share of {error.value:.3g} is on the wrong side of zero"
         if name == "test":
             train = result.estimate("train_median_margin").value
             said += f". On the training examples the middle margin is {train:.3g} nats"
