@@ -112,12 +112,15 @@ def entry(name: str, role: Any, seconds: float, outcome: Any) -> Entry:
 def test_only_a_correct_peer_is_the_best() -> None:
     entries = [
         entry("ours", "ours", 2.0, "correct"),
+        entry("Vallis", "ours", 3.0, "correct"),
         entry("fast and wrong", "peer", 1.0, "misses"),
         entry("slow and right", "peer", 4.0, "correct"),
         entry("floor", "reference", 1.0, "correct"),
     ]
-    expected = {"best_peer": "slow and right", "ratio": 0.5, "ratios_to_references": {"floor": 2.0}}
-    assert verdict(entries, "seconds") == expected
+    ratios = {"ratio": 0.5, "ratio_by_default": 0.75, "ratios_to_references": {"floor": 2.0}}
+    assert verdict(entries, "seconds") == {"best_peer": "slow and right", **ratios}
+    entries[1].verdict = "misses"
+    assert verdict(entries, "seconds")["ratio_by_default"] is None
     entries[0].verdict = "misses"
     assert verdict(entries, "seconds")["ratio"] is None
 
