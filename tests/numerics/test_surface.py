@@ -11,7 +11,7 @@ from vallis.core.errors import ModelError, SettingsError, UnknownPart
 from vallis.core.objective import Objective
 from vallis.core.types import Solution
 from vallis.numerics import surface as module_under_test
-from vallis.numerics.surface import in_eval_mode, surface
+from vallis.numerics.surface import Budget, in_eval_mode, surface
 
 
 class Stubborn(nn.Module):
@@ -122,3 +122,26 @@ def test_a_part_of_batches_is_made_of_whole_ones(monkeypatch: pytest.MonkeyPatch
         assert len(places) == 3
         assert all(len(place) == 1 for place in places)
         assert objective.total_weight == 15
+
+
+def test_a_budget_pays_for_so_many_examples_and_for_a_hundred_at_least() -> None:
+    x, y = torch.randn(300, 4), torch.zeros(300, dtype=torch.int64)
+    solution = Solution.of(torch.nn.Linear(4, 3), torch.nn.CrossEntropyLoss(), train=(x, y))
+    one = 6 * 4 * 3 * 10  # ten gradients of one example
+
+    def seen(most: float | None, max_examples: int | None = None) -> tuple[int, str]:
+        found = surface(solution, max_examples=max_examples, budget=Budget(gradients=10, max_operations=most))
+        return len(found.objective.data), " ".join(note.text for note in found.notes)
+
+    num, text = seen(180.5 * one)
+    assert num == 180
+    assert "180 of 300" in text and "max_operations" in text
+    assert seen(180.5 * one, max_examples=150)[0] == 150 and "max_operations" not in seen(180.5 * one, 150)[1]
+    assert seen(1.0)[0] == 100
+    assert seen(1e9) == (300, "") == seen(None)
+
+
+@pytest.mark.parametrize("most", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_budget_that_makes_no_sense_is_refused(most: float) -> None:
+    with pytest.raises(SettingsError, match="max_operations"):
+        Budget(gradients=1, max_operations=most)

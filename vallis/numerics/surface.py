@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -14,10 +15,48 @@ from vallis.core.losses import Loss
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import NotApplicable, Note, Solution
+from vallis.numerics.operations import gradient_operations
 
 Precision = Literal["auto", "float32", "float64"]
 # Up to this many parameters float64 is cheap (2 to 3 times the time of very little), and resolves eigenvalues to 1e-8.
 CHEAP_SIZE = 10_000
+# Fewer examples say too little of a loss, whatever a network costs; and so many are enough to count what it costs.
+LEAST_EXAMPLES, _COUNTED = 100, 16
+# Of the quick panel, for each measurement of curvature or landscape: one to five minutes of a core.
+QUICK = 3e12
+# An accelerator does so many times as much in the time of one core.
+_ACCELERATED = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a measurement may cost.
+
+    Attributes:
+        gradients: how many gradients of each example it takes; a Hessian product is two, a loss a third.
+        max_operations: the most floating-point operations on a CPU, a hundred times as many elsewhere; None for no
+            limit. A core of a CPU does some 1e10 to 5e10 in a second.
+
+    Raises:
+        SettingsError: no operation is allowed.
+    """
+
+    gradients: float
+    max_operations: float | None
+
+    def __post_init__(self) -> None:
+        if self.max_operations is not None and not 0 < self.max_operations < math.inf:
+            came = f"max_operations={self.max_operations} came"
+            raise SettingsError(f"a number of operations above 0 was required, {came}: raise it, or leave it out")
+
+    def examples(self, solution: Solution, split: str, rng: Rng) -> int | None:
+        """For how many examples that is enough, by a count of what the network costs; at least a hundred."""
+        if self.max_operations is None:
+            return None
+        few = subset(solution.task.splits[split], _COUNTED, rng.child("cost"))
+        objective = Objective(solution, split).over(few)
+        most = self.max_operations * (1 if objective.origin[0].device.type == "cpu" else _ACCELERATED)
+        return max(LEAST_EXAMPLES, int(most / (self.gradients * gradient_operations(objective))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +86,7 @@ def surface(
     precision: Precision | None = None,
     max_examples: int | None = None,
     rng: Rng | None = None,
+    budget: Budget | None = None,
 ) -> Surface:
     """The loss of a solution over a split.
 
@@ -57,13 +97,14 @@ def surface(
             that is cheap and the network can.
         max_examples: of a larger split a random part of this size stands for the whole, and a note says so.
         rng: chooses the part.
+        budget: likewise of a split for which it is not enough.
 
     Raises:
         UnknownPart: there is no such split.
         SettingsError: not even one example is allowed.
         ModelError: the network cannot compute in the precision that was asked for.
     """
-    ready, notes = _in_part(in_eval_mode(solution), split, max_examples, rng or Rng())
+    ready, notes = _in_part(in_eval_mode(solution), split, max_examples, rng or Rng(), budget)
     if precision is None or (precision == "auto" and solution.num_parameters > CHEAP_SIZE):
         return Surface(objective=Objective(ready, split), notes=notes)
     wanted = torch.float32 if precision == "float32" else torch.float64
@@ -80,17 +121,27 @@ def surface(
     return Surface(objective=Objective(ready, split), notes=(*notes, Note(code="own_precision", text=text)))
 
 
-def _in_part(solution: Solution, split: str, max_examples: int | None, rng: Rng) -> tuple[Solution, tuple[Note, ...]]:
+def _in_part(
+    solution: Solution, split: str, max_examples: int | None, rng: Rng, budget: Budget | None
+) -> tuple[Solution, tuple[Note, ...]]:
     """The solution with a random part of a split that is larger than allowed, and the note that says so."""
     if max_examples is not None and max_examples < 1:
         raise SettingsError(f"at least one example was required, max_examples={max_examples} came: raise it")
     task = solution.task
-    if max_examples is None or split not in task.splits or len(task.splits[split]) <= max_examples:
+    if split not in task.splits:
         return solution, ()
-    part = subset(task.splits[split], max_examples, rng.child("examples", split))
+    num_examples, why = len(task.splits[split]), "max_examples sets how many"
+    most = num_examples if max_examples is None else max_examples
+    affordable = None if budget is None else budget.examples(solution, split, rng)
+    if budget is not None and affordable is not None and affordable < most:
+        most = affordable
+        why = f"so many for at most {budget.max_operations:.2g} floating-point operations, which max_operations sets"
+    if num_examples <= most:
+        return solution, ()
+    part = subset(task.splits[split], most, rng.child("examples", split))
     text = (
-        f"Measured on {len(part):,} of {len(task.splits[split]):,} examples, chosen at random: the surface of a part "
-        "is rougher than that of the whole (max_examples sets how many)."
+        f"Measured on {len(part):,} of {num_examples:,} examples, chosen at random: the surface of a part "
+        f"is rougher than that of the whole ({why})."
     )
     splits = {**task.splits, split: part}
     return replace(solution, tasks=(replace(task, splits=splits),)), (Note(code="part_of_the_data", text=text),)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
@@ -33,7 +33,7 @@ from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Eigenpairs, Spectrum
-from vallis.numerics.surface import Precision, Surface, surface
+from vallis.numerics.surface import QUICK, Budget, Precision, Surface, surface
 from vallis.numerics.trace import trace
 
 # A product in float32 leaves less than this of the largest eigenvalue in the value of another.
@@ -47,6 +47,8 @@ class HessianSpectrum:
     Attributes:
         split: over which examples the loss is taken.
         max_examples: of more examples a random part of this size is taken; None takes all.
+        max_operations: the most floating-point operations, by a count of what the network costs; of more examples than
+            they are enough for a random part is taken, at least a hundred. None does not count.
         num_top: how many of the largest eigenvalues.
         num_bottom: how many of the smallest.
         tolerance: residuals may be this large, relative to the largest magnitude of an eigenvalue, and errors of values
@@ -64,7 +66,7 @@ class HessianSpectrum:
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"max_examples": 5000},
+        "quick": {"max_examples": 5000, "max_operations": QUICK},
         "full": {"num_top": 30, "num_bottom": 5, "tolerance": 1e-4},
     }
     sources: ClassVar[tuple[Source, ...]] = (
@@ -84,6 +86,7 @@ class HessianSpectrum:
 
     split: str = "train"
     max_examples: int | None = None
+    max_operations: float | None = field(default=None, metadata={"was": None})
     num_top: int = 10
     num_bottom: int = 3
     tolerance: float = 1e-3
@@ -99,6 +102,7 @@ class HessianSpectrum:
         must_be_positive(self, "tolerance", "rise")
         if self.num_top + self.num_bottom < 1:
             raise SettingsError("at least one eigenvalue was required, num_top=0 and num_bottom=0 came: raise one")
+        self._budget()  # complains of what makes no sense
 
     @classmethod
     def tiny(cls) -> HessianSpectrum:
@@ -106,7 +110,7 @@ class HessianSpectrum:
         return cls(num_top=2, num_bottom=1, tolerance=1e-2, max_products=60, search=0, num_probes=0)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = surface(subject, self.split, self.precision, self.max_examples, rng)
+        ground = surface(subject, self.split, self.precision, self.max_examples, rng, self._budget())
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged
@@ -125,6 +129,11 @@ class HessianSpectrum:
             beside["mean_eigenvalue"], more = _mean(hessian, found, self.num_probes, f"{ground.unit}/weight^2", rng)
             notes = (*notes, *more)
         return self._result(ground, replace(found, notes=notes), beside)
+
+    def _budget(self) -> Budget:
+        # Four products for each pair is what usual spectra take, give or take a half.
+        num_products = 4 * (self.num_top + self.num_bottom) + self.search + self.num_probes
+        return Budget(gradients=2 * min(num_products, self.max_products), max_operations=self.max_operations)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         return (spectrum_ends.figure(result, name="hessian_eigenvalues", title="Extreme eigenvalues of the Hessian"),)

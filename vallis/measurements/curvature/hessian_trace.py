@@ -26,7 +26,7 @@ from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.spectra import Eigenpairs
-from vallis.numerics.surface import Precision, surface
+from vallis.numerics.surface import QUICK, Budget, Precision, surface
 from vallis.numerics.trace import EXACT_SIZE, Method, Trace, trace
 
 _WORDS = {
@@ -46,6 +46,8 @@ class HessianTrace:
     Attributes:
         split: over which examples the loss is taken.
         max_examples: of more examples a random part of this size is taken; None takes all.
+        max_operations: the most floating-point operations, by a count of what the network costs; of more examples than
+            they are enough for a random part is taken, at least a hundred. None does not count.
         num_probes: how many random vectors, those that a sketch takes for itself included: one product each.
         method: how, see `vallis.numerics.trace.trace`; "auto" takes a Krylov sketch from 18 products on, whose error is
             smaller by several times where few eigenvalues stand out, and larger by some 5 to 13 % where none does,
@@ -60,7 +62,7 @@ class HessianTrace:
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"max_examples": 5000},
+        "quick": {"max_examples": 5000, "max_operations": QUICK},
         "full": {"num_probes": 100},
     }
     sources: ClassVar[tuple[Source, ...]] = (
@@ -91,6 +93,7 @@ class HessianTrace:
 
     split: str = "train"
     max_examples: int | None = None
+    max_operations: float | None = field(default=None, metadata={"was": None})
     num_probes: int = 32
     precision: Precision = "auto"
     method: Method = field(default="auto", metadata={"was": "hutchinson"})
@@ -105,6 +108,7 @@ class HessianTrace:
                 f"a method among {names} and no negative number of known eigenvalues were required, {self} came: "
                 "change them"
             )
+        self._budget()  # complains of what makes no sense
 
     @classmethod
     def tiny(cls) -> HessianTrace:
@@ -112,7 +116,7 @@ class HessianTrace:
         return cls(num_probes=4)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = surface(subject, self.split, self.precision, self.max_examples, rng)
+        ground = surface(subject, self.split, self.precision, self.max_examples, rng, self._budget())
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged
@@ -130,6 +134,9 @@ class HessianTrace:
             return None
         found = eigenpairs(hessian, largest=self.num_known, rng=rng.child("known"), tolerance=1e-2)
         return found.largest
+
+    def _budget(self) -> Budget:
+        return Budget(gradients=2 * (self.num_probes + 4 * self.num_known), max_operations=self.max_operations)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         if "samples" not in result.values:

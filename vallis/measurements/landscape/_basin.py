@@ -18,7 +18,7 @@ from vallis.numerics.basin_radii import BasinRadii
 from vallis.numerics.crossings import Floats
 from vallis.numerics.ray_losses import RayLosses
 from vallis.numerics.rays import Frame, Rays
-from vallis.numerics.surface import Surface, surface
+from vallis.numerics.surface import Budget, Surface, surface
 
 Values = Mapping[str, Estimate | Array]
 STEP = "step (1: the filters have moved by their norms)"
@@ -53,13 +53,15 @@ def must_make_sense(num_rays: int, num_scans: int, num_drawn: int) -> None:
         raise SettingsError(f"at least one ray, and no negative count, was required, {came} came: raise them")
 
 
-def ground_of(subject: Solution, split: str, max_examples: int | None, rng: Rng) -> Ground | NotApplicable:
+def ground_of(
+    subject: Solution, split: str, max_examples: int | None, rng: Rng, budget: Budget | None = None
+) -> Ground | NotApplicable:
     """The ground of a solution, or why there is none to measure.
 
     Raises:
         UnknownPart: there is no such split.
     """
-    found = surface(subject, split, max_examples=max_examples, rng=rng)
+    found = surface(subject, split, max_examples=max_examples, rng=rng, budget=budget)
     diverged = found.not_finite()
     if diverged is not None:
         return diverged

@@ -16,7 +16,7 @@ Says little when: the loss at the centre is not far below the cutoff; the radius
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from vallis.core.errors import SettingsError
@@ -27,6 +27,7 @@ from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _basin
 from vallis.numerics.basin_radii import Level, basin_radii
 from vallis.numerics.rays import Rays, Shape
+from vallis.numerics.surface import QUICK, Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,8 @@ class BasinRadius:
     Attributes:
         split: over which examples the loss is taken.
         max_examples: of more examples a random part of this size is taken; None takes all.
+        max_operations: the most floating-point operations, by a count of what the network costs; of more examples than
+            they are enough for a random part is taken, at least a hundred. None does not count.
         cutoff: the loss at the edge, or the rise to it, in the unit of the loss.
         level: which of both: "absolute" or "rise".
         rays: what directions are uniform on: "sphere" (all coordinates together) or "filters" (each by itself).
@@ -52,13 +55,21 @@ class BasinRadius:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"max_examples": 2000, "level": "rise", "num_rays": 50, "num_scans": 0, "num_drawn": 8},
+        "quick": {
+            "max_examples": 2000,
+            "max_operations": QUICK,
+            "level": "rise",
+            "num_rays": 50,
+            "num_scans": 0,
+            "num_drawn": 8,
+        },
         "full": {"max_examples": 10_000, "level": "rise"},
     }
     sources: ClassVar[tuple[Source, ...]] = (HUANG, _basin.LI)
 
     split: str = "train"
     max_examples: int | None = None
+    max_operations: float | None = field(default=None, metadata={"was": None})
     cutoff: float = 0.1
     level: Level = "absolute"
     rays: Shape = "sphere"
@@ -74,6 +85,7 @@ class BasinRadius:
         if not (self.cutoff > 0 and self.cap > 0 and self.tolerance > 0):
             came = f"{self.cutoff}, {self.cap} and {self.tolerance}"
             raise SettingsError(f"a cutoff, a cap and a tolerance above 0 were required, {came} came: raise them")
+        self._budget()  # complains of what makes no sense
 
     @classmethod
     def tiny(cls) -> BasinRadius:
@@ -81,7 +93,7 @@ class BasinRadius:
         return cls(level="rise", num_rays=6, num_scans=0, num_drawn=1)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = _basin.ground_of(subject, self.split, self.max_examples, rng)
+        ground = _basin.ground_of(subject, self.split, self.max_examples, rng, self._budget())
         if isinstance(ground, NotApplicable):
             return ground
         rays = Rays(ground.frame, rng.child("directions", self.seed), self.rays)
@@ -98,6 +110,10 @@ class BasinRadius:
         drawn, notes = _basin.fan(ground, rays, found, self.num_drawn)
         values = {**_basin.radius_values(found, ground, _basin.RAYS[self.rays]), **drawn}
         return Result(values=values, notes=(*ground.surface.notes, *_basin.radius_notes(found, self.num_scans), *notes))
+
+    def _budget(self) -> Budget:
+        num_losses = self.num_rays * (6 + self.num_scans) + 25 * self.num_drawn
+        return Budget(gradients=num_losses / 3, max_operations=self.max_operations)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         return (*_basin.radius_figure(result), *_basin.fan_figure(result))

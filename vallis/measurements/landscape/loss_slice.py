@@ -28,7 +28,7 @@ from vallis.numerics.directions import Normalisation, random_direction
 from vallis.numerics.refinement import refined_plane
 from vallis.numerics.renewal import Renewal, has_statistics
 from vallis.numerics.slices import Floats, Landscape
-from vallis.numerics.surface import Surface, surface
+from vallis.numerics.surface import QUICK, Budget, Surface, surface
 from vallis.problems._checks import check_choice
 
 _LINES = ("first", "second")
@@ -41,6 +41,8 @@ class LossSlice:
     Attributes:
         split: over which examples the loss is taken.
         max_examples: of more examples a random part of this size is taken; None takes all.
+        max_operations: the most floating-point operations, by a count of what the network costs; of more examples than
+            they are enough for a random part is taken, at least a hundred. None does not count.
         span: how far to go in each direction, relative to the norms of the filters.
         num_points: on each line; odd, so that the centre is one of them.
         num_points_plane: on each side of the plane; odd.
@@ -57,7 +59,7 @@ class LossSlice:
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "quick": {"max_examples": 2000},
+        "quick": {"max_examples": 2000, "max_operations": QUICK},
         "full": {"num_points": 101, "num_points_plane": 51},
     }
     sources: ClassVar[tuple[Source, ...]] = (
@@ -71,6 +73,7 @@ class LossSlice:
 
     split: str = "train"
     max_examples: int | None = None
+    max_operations: float | None = field(default=None, metadata={"was": None})
     span: float = 1.0
     num_points: int = 51
     num_points_plane: int = 25
@@ -87,6 +90,7 @@ class LossSlice:
         check_choice("loss_slice.normalisation", self.normalisation, Normalisation)
         if not (self.span > 0 and self.rise > 0):
             raise SettingsError(f"span and rise above 0 were required, {self.span} and {self.rise} came: raise them")
+        self._budget()  # complains of what makes no sense
 
     @classmethod
     def tiny(cls) -> LossSlice:
@@ -94,7 +98,7 @@ class LossSlice:
         return cls(num_points=5, num_points_plane=3)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = surface(subject, self.split, max_examples=self.max_examples, rng=rng)
+        ground = surface(subject, self.split, max_examples=self.max_examples, rng=rng, budget=self._budget())
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged
@@ -159,6 +163,10 @@ class LossSlice:
             "losses_plane": Array(data=found.losses, dims=dims, unit=unit, coords=axes),
             "plane_computed": Array(data=found.computed.astype(float), dims=dims, coords=axes),
         }
+
+    def _budget(self) -> Budget:
+        num_points = 2 * self.num_points + self.num_points_plane**2
+        return Budget(gradients=num_points / 3, max_operations=self.max_operations)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         unit, flat = result.estimate("centre_loss").unit, result.array("losses_plane")
