@@ -107,7 +107,8 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert done.stderr == ""
 
 
-def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path, stop: signal.Signals) -> None:
     """As somebody does it at a terminal; a short training is done by then, a long one is not."""
     jobs = [
         {
@@ -126,7 +127,7 @@ def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path) -> None:
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()

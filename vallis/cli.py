@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
@@ -44,7 +47,7 @@ examples:
   vallis examine mine.py:network --out out    your own network
   vallis COMMAND --help                       what a command takes, with examples
 
-exit codes: 0 done, 1 something failed, 2 the command line cannot be used, 130 stopped by Ctrl-C"""
+exit codes: 0 done, 1 something failed, 2 the command line cannot be used, 130 stopped by Ctrl-C or SIGTERM"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -63,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(words)
+        with _stopped_alike():
+            return _run(words)
     except KeyboardInterrupt as error:
         _complain(str(error) or "stopped: what was finished is kept; run the same command again to go on")
         return STOPPED
@@ -76,6 +80,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+
+
+@contextmanager
+def _stopped_alike() -> Iterator[None]:
+    """Within it SIGTERM, which `timeout` and queues of jobs send, does what Ctrl-C does: what is finished is kept."""
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(words: list[str]) -> int:
