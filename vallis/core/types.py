@@ -301,6 +301,7 @@ class Job:
 
     Attributes:
         partner: another job; pair measurements compare this one's solution with the partner's.
+        others: more jobs, whose last solutions are laid beside this one's path by what takes "path_and_others".
         tags: the words a study's claims and figures find it by, e.g. ``{"labels": "random"}``.
         snapshots: steps (beside the last) at which a `Solution` is kept; 0 is the start.
     """
@@ -312,6 +313,7 @@ class Job:
     seed: int = 0
     snapshots: tuple[int, ...] = ()
     partner: Job | None = None
+    others: tuple[Job, ...] = ()
     tags: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
