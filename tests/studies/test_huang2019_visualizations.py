@@ -7,12 +7,15 @@ import pytest
 
 from vallis.core import spec
 from vallis.core.protocols import Study
+from vallis.core.rng import Rng
 from vallis.core.types import Failed, Job
 from vallis.problems.poisoned import Poisoned
 from vallis.run.store import Store
 from vallis.run.study import run_study
+from vallis.studies._minefield_cells import TAGS
 from vallis.studies._visualizations_rules import DATA_SETS, LINEAR, OPTIMIZERS
-from vallis.studies.huang2019_visualizations import RULES, Huang2019Visualizations
+from vallis.studies.huang2019_visualizations import MINEFIELD_RULES, RULES, Huang2019Visualizations
+from vallis.training.fine_tuning import FineTuning
 from vallis.training.gradient_descent import GradientDescent
 
 STUDY = Huang2019Visualizations()
@@ -61,13 +64,27 @@ def test_scales() -> None:
         assert [tags["poison_factor"] for tags in found if tags["part"] == "sweep"] == list(held.betas)
         names = [tags["optimizer"] for tags in found if tags["part"] == "optimizers"]
         assert names == ([*OPTIMIZERS, LINEAR] if held.compared else [])
-    assert {job.tags["data"] for job in STUDY.jobs("paper")} == set(DATA_SETS)
+    assert {job.tags["data"] for job in STUDY.jobs("paper")} == {*DATA_SETS, TAGS["data"]}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_minefield_is_left_at_points_of_its_own_path(scale: str) -> None:
+    (job, *_) = (job for job in STUDY.jobs(scale) if job.tags == TAGS)
+    good = training(job)
+    for other in job.others:
+        left = other.training
+        assert isinstance(left, FineTuning) and isinstance(left.tuning, GradientDescent)
+        assert (other.problem, other.model, other.seed, left.base) == (job.problem, job.model, job.seed, good)
+        assert left.num_steps in job.snapshots and left.tuning.poison_factor != 0
+    if scale != "smoke":
+        assert len(job.others) >= 10 and len(job.others) + len(job.snapshots) + 1 >= 50
+        assert max(job.snapshots) < good.max_steps and good.stop_train_loss is None
+    tasks = job.problem.build(Rng(0))
+    assert [len(tasks[0].splits[name]) for name in ("train", "poison", "test")] == [132, 134, 134]
 
 
 def test_the_network_of_the_papers_swiss_roll() -> None:
     """3,614 weights (derived from the widths of the paper's code)."""
-    from vallis.core.rng import Rng
-
     job = next(job for job in STUDY.jobs("paper") if job.tags["data"] == "spirals")
     assert training(job).clip_norm == 8.0
     tasks = job.problem.build(Rng(0))
@@ -79,7 +96,7 @@ def test_the_network_of_the_papers_swiss_roll() -> None:
 def test_claims_are_said_and_told_apart() -> None:
     claims = STUDY.claims()
     assert len({claim.id for claim in claims}) == len(claims)
-    assert len(claims) == 4 * len(RULES) - 2
+    assert len(claims) == 4 * len(RULES) - 2 + len(MINEFIELD_RULES)
     assert all(claim.says.endswith(".") and claim.where for claim in claims)
 
 
@@ -92,4 +109,6 @@ def test_the_smoke_run_works_from_end_to_end(tmp_path: Path) -> None:
     said = {one.claim.id: one.verdict.verdict for one in done.judged}
     assert said["bad_minima_exist_digits"] == said["radius_is_larger_digits"] == "undecided"
     assert said["bad_minima_exist_spirals"] == "not_run"
-    assert {"lines_digits", "planes_digits", "radii_digits"} <= {figure.name for figure in STUDY.figures(done.rows)}
+    names = {figure.name for figure in STUDY.figures(done.rows)}
+    assert {"lines_digits", "planes_digits", "radii_digits", "minefield_components", "minefield_tsne_3"} <= names
+    assert said["mines_are_near"] == said["path_is_mined"] == "undecided"
