@@ -77,7 +77,7 @@ def _laptop() -> _Field:
     return _Field(
         model=Mlp(widths=(64, 64, 64)),
         good=_adam(3e-3, 400),
-        bad=replace(_adam(8e-3, 4000), schedule="cosine", poison_factor=0.4),
+        bad=replace(_adam(8e-3, 5000), schedule="cosine", poison_factor=0.35),
         snapshots=tuple(range(0, 400, 10)),
         starts=tuple(range(0, 400, 40)),
     )
