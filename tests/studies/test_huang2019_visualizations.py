@@ -15,7 +15,6 @@ from vallis.run.study import run_study
 from vallis.studies._minefield_cells import TAGS
 from vallis.studies._visualizations_rules import DATA_SETS, LINEAR, OPTIMIZERS
 from vallis.studies.huang2019_visualizations import MINEFIELD_RULES, RULES, Huang2019Visualizations
-from vallis.training.fine_tuning import FineTuning
 from vallis.training.gradient_descent import GradientDescent
 
 STUDY = Huang2019Visualizations()
@@ -65,22 +64,6 @@ def test_scales() -> None:
         names = [tags["optimizer"] for tags in found if tags["part"] == "optimizers"]
         assert names == ([*OPTIMIZERS, LINEAR] if held.compared else [])
     assert {job.tags["data"] for job in STUDY.jobs("paper")} == {*DATA_SETS, TAGS["data"]}
-
-
-@pytest.mark.parametrize("scale", SCALES)
-def test_the_minefield_is_left_at_points_of_its_own_path(scale: str) -> None:
-    (job, *_) = (job for job in STUDY.jobs(scale) if job.tags == TAGS)
-    good = training(job)
-    for other in job.others:
-        left = other.training
-        assert isinstance(left, FineTuning) and isinstance(left.tuning, GradientDescent)
-        assert (other.problem, other.model, other.seed, left.base) == (job.problem, job.model, job.seed, good)
-        assert left.num_steps in job.snapshots and left.tuning.poison_factor != 0
-    if scale != "smoke":
-        assert len(job.others) >= 10 and len(job.others) + len(job.snapshots) + 1 >= 50
-        assert max(job.snapshots) < good.max_steps and good.stop_train_loss is None
-    tasks = job.problem.build(Rng(0))
-    assert [len(tasks[0].splits[name]) for name in ("train", "poison", "test")] == [132, 134, 134]
 
 
 def test_the_network_of_the_papers_swiss_roll() -> None:

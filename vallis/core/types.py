@@ -23,8 +23,7 @@ class Batch:
     """Some examples.
 
     Attributes:
-        x: what the network is called with: a tensor ``(N, ...)``, a tuple, list or dict of such, or a list of N
-            objects.
+        x: what the network is called with: a tensor ``(N, ...)``, tuple, list or dict of such, or a list of N objects.
         y: the targets, of the same freedom.
         index: ``(N,)`` int64, the identity of each example, unique over all tasks and splits of a problem.
     """
@@ -80,8 +79,7 @@ class Net:
     """An architecture.
 
     Attributes:
-        module: the owned template that turns x into outputs; numbers come from `Solution`, never from the template,
-            save at the start of training, when its values are the initial ones.
+        module: the owned template that maps x to outputs. Its values are the initial ones, others are a `Solution`'s.
         layers: the modules that own parameters, in the order of the forward pass as declared.
         traits: what a measurement may rely on: "differentiable", "smooth", "homogeneous", "binary", "recurrent",
             "convolutional", "attention", "normalised", "feedforward".
