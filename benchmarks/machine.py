@@ -21,6 +21,7 @@ PACKAGES = (
     "hessian-eigenthings",
     "pyhessian",
     "traintools",
+    "loss-landscapes",
 )
 
 

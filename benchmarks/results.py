@@ -97,14 +97,10 @@ def _table(entries: list[dict[str, Any]], has_peak: bool) -> list[str]:
     names = ["who", "call", "verdict", "error", "products", "best s", "median s", "n"] + ["peak MiB"] * has_peak
     rows = [_row(tuple(names)), "|" + " --- |" * len(names)]
     for entry in entries:
-        if entry["verdict"] == "raised":
-            verdict = f"raised {entry['message']}"
-        else:
-            verdict = "reference" if entry["role"] == "reference" else entry["verdict"]
         cells = [
             f"**{entry['name']}**" if entry["role"] == "ours" else entry["name"],
             f"`{entry['call']}`",
-            verdict,
+            _outcome(entry),
             ""
             if entry["error"] is None or (entry["role"] == "reference" and not entry["error"])
             else _short(entry["error"]),
@@ -115,6 +111,14 @@ def _table(entries: list[dict[str, Any]], has_peak: bool) -> list[str]:
         ]
         rows.append(_row((*cells, *[_short(entry.get("peak_mebibytes"))] * has_peak)))
     return rows
+
+
+def _outcome(entry: dict[str, Any]) -> str:
+    if entry["message"].startswith(ModuleNotFoundError.__name__):
+        return "not run: its package was not installed"
+    if entry["verdict"] == "raised":
+        return f"raised {entry['message']}"
+    return "reference" if entry["role"] == "reference" else str(entry["verdict"])
 
 
 def _row(cells: tuple[str, ...]) -> str:

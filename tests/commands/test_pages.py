@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ def test_the_report_knows_what_was_trained(tmp_path: Path) -> None:
 
 def test_the_jobs_beside_a_report_are_the_jobs(tmp_path: Path) -> None:
     whole = job(snapshots=(1, 2), partner=job(seed=1), tags={"a": 0.5, "b": "x"}, model=Linear(traits=()))
+    whole = replace(whole, others=(job(seed=2), job(seed=3)))
     pages.write_jobs(tmp_path, [whole, JOB])
     assert load(tmp_path / pages.JOBS) == [whole, JOB]
 

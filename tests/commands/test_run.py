@@ -72,6 +72,7 @@ def test_a_job_is_read_from_names_and_specs(vallis: Vallis) -> None:
             "training": "gradient_descent",
             "measurements": ["margins"],
             "partner": {"problem": "digits", "model": "mlp", "training": "gradient_descent"},
+            "others": [{"problem": "digits", "model": "mlp", "training": "gradient_descent", "seed": 4}],
             "snapshots": [0, 5],
         }
     )
@@ -80,6 +81,7 @@ def test_a_job_is_read_from_names_and_specs(vallis: Vallis) -> None:
     assert (found.problem, found.model) == (Digits(test_fraction=0.5), Mlp(widths=(8, 8)))
     assert found.snapshots == (0, 5)
     assert found.partner is not None
+    assert [other.seed for other in found.others] == [4]
 
 
 def test_parts_within_settings_need_a_name_only(vallis: Vallis) -> None:
@@ -134,6 +136,9 @@ GOOD = {"problem": "digits", "model": "mlp", "training": "gradient_descent"}
         ({**GOOD, "measurements": "margins"}, "a list as measurements, 'margins' came"),
         ({**GOOD, "measurements": 5}, "a list as measurements, 5 came"),
         ({**GOOD, "partner": 3}, "a job as partner, 3 came"),
+        ({**GOOD, "others": 3}, "a list of jobs as others, 3 came"),
+        ({**GOOD, "others": [{**GOOD, "model": "mpl"}]}, "did you mean mlp"),
+        ({**GOOD, "others": ["mlp"]}, "a list of jobs as others"),
         ({**GOOD, "tags": 3}, "an object of texts, numbers, true and false as tags, 3 came"),
         ({**GOOD, "tags": {"a": [1]}}, "an object of texts, numbers, true and false as tags"),
         ({**GOOD, "model": {"name": "mlp", "settings": 3}}, "needs an object as settings of mlp, 3 came"),

@@ -1,33 +1,14 @@
-import io
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
+from tests.core.terminal import Terminal
 from vallis.core import progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Standard error as a terminal, on which two seconds have always passed."""
-    screen = Terminal()
-    monkeypatch.setattr(sys, "stderr", screen)
-    import tqdm
-
-    original: Callable[..., Any] = tqdm.tqdm
-
-    def at_once(*args: Any, delay: float, **kwargs: Any) -> Any:
-        assert delay == 2.0
-        return original(*args, file=screen, mininterval=0, **kwargs)
-
-    monkeypatch.setattr(tqdm, "tqdm", at_once)
-    return screen
+    return Terminal.looked_at(monkeypatch)
 
 
 def test_items_come_through_in_order() -> None:

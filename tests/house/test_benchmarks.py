@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,6 +125,17 @@ def test_only_a_correct_peer_is_the_best() -> None:
     assert verdict(entries, "seconds")["ratio_by_default"] is None
     entries[0].verdict = "misses"
     assert verdict(entries, "seconds")["ratio"] is None
+
+
+def test_a_peer_that_was_not_there_did_not_fail() -> None:
+    absent = entry("absent", "peer", 0.0, "raised")
+    absent.seconds, absent.error, absent.message = [], None, "ModuleNotFoundError: No module named 'absent'"
+    broken = replace(absent, name="broken", message="RuntimeError: no")
+    (result,) = (copy.deepcopy(held) for identity, held in RESULTS.items() if identity == "E9")
+    result["contests"][0]["entries"] = [absent.plain(), broken.plain()]
+    text = results.page([result], "")
+    assert "| absent | `` | not run: its package was not installed |" in text
+    assert "| broken | `` | raised RuntimeError: no |" in text
 
 
 def contender(name: str, role: Any, answers: list[float]) -> Contender:

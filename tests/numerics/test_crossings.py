@@ -131,9 +131,18 @@ def test_looking_changes_nothing_where_there_is_nothing_earlier() -> None:
 
 
 def test_finished_rays_are_reported() -> None:
+    """As they are finished, each once, whatever is looked at afterwards."""
     told: list[int] = []
-    first_crossings(lambda rays, c: c, 5, centre=0.0, cutoff=CUTOFF, done=told.append)
+    slopes = np.array([1.0, 0.2, 3.0, 50.0, 1e-3])
+    powers = np.array([1.0, 2.0, 0.3, 1.0, 4.0])
+    first_crossings(
+        lambda rays, c: slopes[rays] * c ** powers[rays], 5, centre=0.0, cutoff=CUTOFF, num_scans=3, done=told.append
+    )
     assert sum(told) == 5
+    assert sum(count > 0 for count in told) > 2
+    told.clear()
+    first_crossings(lambda rays, c: c, 5, centre=1.0, cutoff=CUTOFF, done=told.append)
+    assert told == [5]
 
 
 def test_groups_are_joined_in_order() -> None:

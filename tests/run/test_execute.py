@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.run.toy import Broken, Count, Descent, Distance, Norm, Stop, Way, job
+from tests.run.toy import Beside, Broken, Count, Descent, Distance, Norm, Stop, Way, job
 from vallis.core.errors import UsageError
 from vallis.core.types import Failed, NotApplicable, Result
 from vallis.run.execute import Interrupted, execute
 from vallis.run.store import Store
+from vallis.run.train import train
 
 JOBS = [
     job(measurements=(Norm(), Way(), Count()), snapshots=(0, 2), tags={"a": 1}),
@@ -77,6 +78,24 @@ def test_a_training_that_was_refused_says_so(tmp_path: Path) -> None:
 
     done = execute([job(training=Picky())], Store(tmp_path))
     assert [report.refused for report in done.troubles.values()] == [True]
+
+
+def test_the_ends_of_others_stand_behind_a_path(tmp_path: Path) -> None:
+    others = (job(seed=1), job(training=Descent(learning_rate=0.2)))
+    wanted = job(measurements=(Beside(), Way()), snapshots=(0, 2), others=others)
+    among, alone = execute([wanted], Store(tmp_path)).rows
+    assert isinstance(among.outcome, Result) and isinstance(alone.outcome, Result)
+    norms, path = among.outcome.array("norm").data, alone.outcome.array("norm").data
+    assert len(path) == 3 and norms[:3].tolist() == path.tolist()
+    ends = [train(other)[-1].params["weight"].norm() for other in others]
+    assert norms[3:].tolist() == [float(end) for end in ends]
+
+
+def test_one_of_the_others_that_fails_fails_the_picture_alone(tmp_path: Path) -> None:
+    bad = job(seed=1, training=Descent(fail_at=2))
+    among, alone = execute([job(measurements=(Beside(), Way()), others=(bad,))], Store(tmp_path)).rows
+    assert isinstance(among.outcome, Failed) and "the training failed" in among.outcome.message
+    assert isinstance(alone.outcome, Result)
 
 
 def test_a_pair_without_a_partner_is_not_applicable(tmp_path: Path) -> None:

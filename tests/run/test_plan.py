@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.run.toy import Clouds, Count, Descent, Distance, Linear, Norm, Way, job
+from tests.run.toy import Beside, Clouds, Count, Descent, Distance, Linear, Norm, Way, job
 from vallis.core.errors import SettingsError
 from vallis.run.execute import execute
 from vallis.run.plan import LAST, measure_node, missing, origin, plan, solution_digest, train_node
@@ -33,7 +33,9 @@ def test_everything_that_determines_a_training_names_it(change: dict[str, Any]) 
     assert train_node(job()).digest != train_node(job(**change)).digest
 
 
-@pytest.mark.parametrize("change", [{"snapshots": (3,)}, {"measurements": ()}, {"tags": {"a": 1}}, {"partner": job()}])
+@pytest.mark.parametrize(
+    "change", [{"snapshots": (3,)}, {"measurements": ()}, {"tags": {"a": 1}}, {"partner": job()}, {"others": (job(),)}]
+)
 def test_nothing_else_does(change: dict[str, Any]) -> None:
     assert train_node(job()).digest == train_node(job(**change)).digest
 
@@ -86,6 +88,28 @@ def test_a_pair_without_a_partner_has_no_node() -> None:
     found = plan([job(measurements=(Distance(),))])
     assert found.measurements == {}
     assert found.asked[0].node is None
+
+
+def test_a_path_among_others_looks_at_all_of_them() -> None:
+    others = tuple(job(seed=seed) for seed in (3, 1))
+    found = plan([job(measurements=(Beside(), Way(), Norm()), snapshots=(2,), others=others)])
+    among, alone, last = found.measurements.values()
+    assert among.trainings == tuple(train_node(each).digest for each in (job(), *others))
+    assert (among.snapshots, alone.snapshots, last.snapshots) == ((2,), (2,), ())
+    assert alone.trainings == last.trainings == among.trainings[:1], "others are no part of any other path"
+    assert set(found.trainings) == set(among.trainings)
+    turned = plan([job(measurements=(Beside(),), snapshots=(2,), others=others[::-1])])
+    assert set(turned.measurements).isdisjoint(found.measurements)
+
+
+def test_others_change_no_name_but_of_what_looks_at_them() -> None:
+    parts = (Norm(), Way(), Beside())
+    bare, beside = (plan([job(measurements=parts, others=held)]) for held in ((), (job(seed=1),)))
+    assert len(set(bare.measurements) & set(beside.measurements)) == 2
+    (path,) = (name for name, node in bare.measurements.items() if node.measurement == Way())
+    made = measure_node(Way(), [train_node(job()).digest])
+    assert made is not None
+    assert made.digest == path == "92dc280bf414910e551abf0a38b479c90d07614111851e08414cd16c0cdaa5de"
 
 
 def test_origin_says_what_made_it() -> None:

@@ -48,6 +48,12 @@ def test_a_pair_stays_a_pair() -> None:
     assert alone.partner.seed == 1005
 
 
+def test_others_keep_their_distance() -> None:
+    jobs = [job(seed=seed, others=(job(seed=seed), job(seed=seed + 10))) for seed in range(4)]
+    assert with_seeds(jobs, [0, 2]) == [jobs[0], jobs[2]]
+    assert with_seeds(jobs[:1], [3]) == [jobs[3]]
+
+
 def test_an_unknown_scale_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UnknownPart, match="did you mean smoke"):
         run_study(ToyStudy(), "smok", store=Store(tmp_path))

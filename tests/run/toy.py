@@ -208,6 +208,13 @@ class Way(Quiet):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside(Way):
+    """The norm along the way, and of the others behind it."""
+
+    takes: ClassVar[str] = "path_and_others"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Distance(Quiet):
     """How far two solutions lie from each other."""
 

@@ -13,6 +13,7 @@ from tests.studies.dissecting import Change, Numbers, Tags, rows_of
 from vallis.core.types import Row, Verdict
 from vallis.studies import _dissecting_rules as rules
 from vallis.studies._dissecting_cells import DATA_SETS
+from vallis.studies._rows import results
 
 Rule = Callable[..., Verdict]
 BOTH = ("of_rank_one", "not_of_rank_one", "eigenvalues_agree", "eigenspaces_agree", "along_the_mean",
@@ -170,7 +171,7 @@ def test_thresholds_that_are_met_exactly_hold() -> None:
 
 
 def test_a_layer_is_found_by_its_name() -> None:
-    found = rules.results(rows_of("digits", 1), "kronecker_structure", rules.cell("digits"))[0]
+    found = results(rows_of("digits", 1), "kronecker_structure", rules.cell("digits"))[0]
     assert rules.of_layer(found, "rank_one_energies", "hidden2").shape == (12,)
     with pytest.raises(ValueError, match="unpack"):
         rules.of_layer(found, "rank_one_energies", "hidden9")

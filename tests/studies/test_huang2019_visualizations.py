@@ -7,12 +7,14 @@ import pytest
 
 from vallis.core import spec
 from vallis.core.protocols import Study
+from vallis.core.rng import Rng
 from vallis.core.types import Failed, Job
 from vallis.problems.poisoned import Poisoned
 from vallis.run.store import Store
 from vallis.run.study import run_study
+from vallis.studies._minefield_cells import TAGS
 from vallis.studies._visualizations_rules import DATA_SETS, LINEAR, OPTIMIZERS
-from vallis.studies.huang2019_visualizations import RULES, Huang2019Visualizations
+from vallis.studies.huang2019_visualizations import MINEFIELD_RULES, RULES, Huang2019Visualizations
 from vallis.training.gradient_descent import GradientDescent
 
 STUDY = Huang2019Visualizations()
@@ -61,13 +63,11 @@ def test_scales() -> None:
         assert [tags["poison_factor"] for tags in found if tags["part"] == "sweep"] == list(held.betas)
         names = [tags["optimizer"] for tags in found if tags["part"] == "optimizers"]
         assert names == ([*OPTIMIZERS, LINEAR] if held.compared else [])
-    assert {job.tags["data"] for job in STUDY.jobs("paper")} == set(DATA_SETS)
+    assert {job.tags["data"] for job in STUDY.jobs("paper")} == {*DATA_SETS, TAGS["data"]}
 
 
 def test_the_network_of_the_papers_swiss_roll() -> None:
     """3,614 weights (derived from the widths of the paper's code)."""
-    from vallis.core.rng import Rng
-
     job = next(job for job in STUDY.jobs("paper") if job.tags["data"] == "spirals")
     assert training(job).clip_norm == 8.0
     tasks = job.problem.build(Rng(0))
@@ -79,7 +79,7 @@ def test_the_network_of_the_papers_swiss_roll() -> None:
 def test_claims_are_said_and_told_apart() -> None:
     claims = STUDY.claims()
     assert len({claim.id for claim in claims}) == len(claims)
-    assert len(claims) == 4 * len(RULES) - 2
+    assert len(claims) == 4 * len(RULES) - 2 + len(MINEFIELD_RULES)
     assert all(claim.says.endswith(".") and claim.where for claim in claims)
 
 
@@ -92,4 +92,6 @@ def test_the_smoke_run_works_from_end_to_end(tmp_path: Path) -> None:
     said = {one.claim.id: one.verdict.verdict for one in done.judged}
     assert said["bad_minima_exist_digits"] == said["radius_is_larger_digits"] == "undecided"
     assert said["bad_minima_exist_spirals"] == "not_run"
-    assert {"lines_digits", "planes_digits", "radii_digits"} <= {figure.name for figure in STUDY.figures(done.rows)}
+    names = {figure.name for figure in STUDY.figures(done.rows)}
+    assert {"lines_digits", "planes_digits", "radii_digits", "minefield_components", "minefield_tsne_3"} <= names
+    assert said["mines_are_near"] == said["path_is_mined"] == "undecided"

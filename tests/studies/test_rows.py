@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from vallis.core.types import Array, Estimate, Failed, NotApplicable, Note, Outcome, Result, Row
-from vallis.studies._rows import by_seed, mean_and_error, paired
+from vallis.studies._rows import by_seed, judged, mean_and_error, paired, results
 
 
 def row(seed: int, outcome: Outcome, measurement: str = "gap", **tags: str | float) -> Row:
@@ -56,3 +57,25 @@ def test_mean_and_error() -> None:
     np.testing.assert_allclose(mean, [3, 5])
     np.testing.assert_allclose(error, [2 / math.sqrt(3), 0])
     np.testing.assert_allclose(mean_and_error(lines[:1])[1], [0, 0])
+
+
+def test_all_that_was_found_in_one_cell_and_no_other() -> None:
+    assert set(results(ROWS, "gap", {"labels": 0.0, "net": "mlp"})) == {0, 1, 5}
+    assert results(ROWS, "gap", {"labels": 0.0}) == {}
+
+
+def test_a_rule_is_put_to_every_seed_that_has_all_cells() -> None:
+    cells = [{"labels": labels, "net": "mlp"} for labels in (0.0, 1.0)]
+    rows = [row(seed, found(seed + labels), labels=labels, net="mlp") for seed in range(6) for labels in (0.0, 1.0)]
+    rows.append(row(9, found(100.0), labels=0.0, net="mlp"))
+
+    def rises(held: Sequence[Result]) -> tuple[bool, float]:
+        low, high = (each.estimate("loss").value for each in held)
+        return high > low, math.nan if low == 5.0 else low
+
+    verdict = judged(rows, "gap", cells, rises)
+    assert (verdict.verdict, verdict.n) == ("holds", 6)
+    assert verdict.statistic == 2.0, "the median of 0 to 4: of seed 5 nothing is shown, and seed 9 lacks a cell"
+    assert judged(rows, "gap", cells[::-1], rises).verdict == "fails"
+    assert judged(rows, "gap", [*cells, {"labels": 2.0}], rises).verdict == "not_run"
+    assert judged(rows, "gap", [], rises).verdict == "not_run"

@@ -8,7 +8,8 @@ import pytest
 from tests.studies.test_visualizations_rules import optimizers, sweep
 from vallis.core.types import Array, Estimate, Result, Row
 from vallis.report.matplotlib_figure import render
-from vallis.studies._visualizations_figures import figures
+from vallis.studies._minefield_cells import TAGS
+from vallis.studies._visualizations_figures import figures, minefields
 from vallis.studies._visualizations_rules import VOLUME, swept
 
 
@@ -69,6 +70,25 @@ def test_the_gap_is_drawn_against_the_volume() -> None:
     found = next(figure for figure in figures(sweep(), "digits") if figure.name == "gap_by_volume_digits")
     assert [mark.label for mark in found.marks][:2] == ["poison factor 0", "poison factor 0.03"]
     np.testing.assert_array_equal(found.marks[-1].x, -8000)
+
+
+def test_the_minefield_of_the_first_seed_is_drawn() -> None:
+    drawn = np.random.default_rng(0)
+    rows = []
+    for seed in (4, 2):
+        values: dict[str, Estimate | Array] = {
+            "is_path": Array(data=np.array([1.0, 1.0, 0.0, 0.0]), dims=("network",)),
+            "components": Array(data=np.full((4, 2), seed) + drawn.random((4, 2)), dims=("network", "component")),
+            "explained_fraction": Array(data=np.array([0.7, 0.2]), dims=("component",)),
+            "tsne_5": Array(data=drawn.random((4, 2)), dims=("network", "component")),
+            "test_accuracies": Array(data=np.array([0.5, 0.9, 0.4, 0.5]), dims=("network",)),
+        }
+        rows.append(Row(tags=TAGS, seed=seed, measurement="minefield", outcome=Result(values=values)))
+    components, _ = minefields(rows)
+    assert components.name == "minefield_components"
+    assert "Seed 2." in components.caption and components.title.endswith("two noiseless spirals")
+    assert all((mark.x >= 2).all() and (mark.x < 3).all() for mark in components.marks)
+    assert not list(minefields(sweep()))
 
 
 @pytest.mark.parametrize("place", range(3))

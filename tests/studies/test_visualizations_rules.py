@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from tests.studies.visualizations import rows_of
-from vallis.core.types import Row, Verdict
+from vallis.core.types import Array, Estimate, Result, Row, Verdict
 from vallis.studies import _visualizations_rules as rules
-from vallis.studies._visualizations_rules import DATA_SETS, GAP, LINEAR, OPTIMIZERS, VOLUME, compared, swept
+from vallis.studies._minefield_cells import TAGS
+from vallis.studies._visualizations_rules import (
+    DATA_SETS,
+    GAP,
+    LINEAR,
+    MINEFIELD,
+    OPTIMIZERS,
+    VOLUME,
+    compared,
+    swept,
+)
 
 SEEDS = range(5)
 BETAS = DATA_SETS["digits"].betas
@@ -70,6 +81,48 @@ CASES: list[tuple[Callable[..., Verdict], list[Row], str]] = [
 @pytest.mark.parametrize(("rule", "rows", "expected"), CASES, ids=[f"{c[0].__name__}-{i}" for i, c in enumerate(CASES)])
 def test_rules(rule: Callable[..., Verdict], rows: list[Row], expected: str) -> None:
     assert rule(rows, "digits").verdict == expected
+
+
+def minefields(
+    train: float = 0.97, test: float = 0.5, end: float = 0.95, near: float = 1.0, others: int = 10, num_seeds: int = 5
+) -> list[Row]:
+    """A path of two networks, whose ends are 2 apart, and others, of which one is as good as is said."""
+    found = []
+    for seed in range(num_seeds):
+        values: dict[str, Estimate | Array] = {
+            "is_path": Array(data=np.array([1.0, 1.0] + [0.0] * others), dims=("network",)),
+            "train_accuracies": Array(data=np.array([0.5, 1.0] + [0.99] * (others - 1) + [train]), dims=("network",)),
+            "test_accuracies": Array(data=np.array([0.5, end] + [0.45] * (others - 1) + [test]), dims=("network",)),
+            "path_end_test_accuracy": Estimate(value=end),
+            "nearest_distance": Estimate(value=near),
+            "path_distance": Estimate(value=2.0),
+        }
+        found.append(Row(tags=TAGS, seed=seed, measurement=MINEFIELD, outcome=Result(values=values)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rule", "rows", "expected"),
+    [
+        (rules.path_is_mined, minefields(), "holds"),
+        (rules.path_is_mined, minefields(train=0.94), "fails"),
+        (rules.path_is_mined, minefields(test=0.61), "fails"),
+        (rules.path_is_mined, minefields(end=0.89), "fails"),
+        (rules.path_is_mined, minefields(others=9), "fails"),
+        (rules.path_is_mined, minefields(num_seeds=3), "undecided"),
+        (rules.path_is_mined, [], "not_run"),
+        (rules.mines_are_near, minefields(), "holds"),
+        (rules.mines_are_near, minefields(near=2.5), "fails"),
+        (rules.mines_are_near, [], "not_run"),
+    ],
+)
+def test_rules_of_the_minefield(rule: Callable[..., Verdict], rows: list[Row], expected: str) -> None:
+    assert rule(rows).verdict == expected
+
+
+def test_what_the_minefield_shows() -> None:
+    assert rules.path_is_mined(minefields(test=0.55)).statistic == 0.55
+    assert rules.mines_are_near(minefields()).statistic == 0.5
 
 
 @pytest.mark.parametrize("rule", {case[0] for case in CASES}, ids=lambda rule: rule.__name__)

@@ -103,10 +103,10 @@ def plain(outcome: Outcome) -> dict[str, Any]:
 
 def _must_go_with(takes: str, args: argparse.Namespace) -> None:
     """Refuses an option that would do nothing, and asks for one without which nothing can be done."""
-    if args.snapshots and takes != "trajectory":
-        raise UsageError(
-            f"--snapshots goes with what takes a trajectory, {args.measurement} takes a {takes}: leave it out"
-        )
+    from vallis.core.protocols import PATHS
+
+    if args.snapshots and takes not in PATHS:
+        raise UsageError(f"--snapshots goes with what takes a path, {args.measurement} takes a {takes}: leave it out")
     if args.partner_seed is not None and takes != "pair":
         raise UsageError(
             f"--partner-seed goes with a measurement of a pair, {args.measurement} takes a {takes}: leave it out"

@@ -56,6 +56,7 @@ def plain(job: Job) -> dict[str, Any]:
         "seed": job.seed,
         "snapshots": list(job.snapshots),
         "partner": None if job.partner is None else plain(job.partner),
+        "others": [plain(other) for other in job.others],
         "tags": dict(job.tags),
     }
 

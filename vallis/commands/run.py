@@ -21,10 +21,11 @@ EXAMPLES = """\
 
   A job is {"problem": PART, "model": PART, "training": PART, "measurements": [PART, ...], "seed": 0},
   where a PART is its name, "mlp", or a name with settings, {"name": "mlp", "settings": {"widths": [64, 64]}}.
+  "snapshots": [0, 10] keeps a path, "partner": JOB is the other of a pair, and "others": [JOB, ...] lie beside a path.
   A file holds one job, or {"jobs": [JOB, ...]}."""
 
 _KINDS = {"problem": "problems", "model": "models", "training": "training"}
-_OTHERS = {"measurements", "seed", "snapshots", "partner", "tags"}
+_BESIDE = {"measurements", "seed", "snapshots", "partner", "others", "tags"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,8 +91,8 @@ def job_of(held: Mapping[str, Any], where: str) -> Job:
     from vallis.core.types import Job
 
     for key in held:
-        if key not in {*_KINDS, *_OTHERS}:
-            raise UsageError(f"{where}: {unknown('key', key, {*_KINDS, *_OTHERS})}")
+        if key not in {*_KINDS, *_BESIDE}:
+            raise UsageError(f"{where}: {unknown('key', key, {*_KINDS, *_BESIDE})}")
     missing = [key for key in _KINDS if key not in held]
     if missing:
         raise UsageError(f"{where} must name a {missing[0]}, it does not: add one")
@@ -106,13 +107,14 @@ def job_of(held: Mapping[str, Any], where: str) -> Job:
         seed=seed,
         snapshots=tuple(snapshots),
         partner=None if partner is None else job_of(partner, f"the partner of {where}"),
+        others=tuple(job_of(other, f"one of the others of {where}") for other in held.get("others", [])),
         tags=held.get("tags", {}),
     )
 
 
 def _must_be_plain(held: Mapping[str, Any], where: str) -> None:
     """Refuses what beside the parts has another type than `Job` takes."""
-    snapshots, tags = held.get("snapshots", []), held.get("tags", {})
+    snapshots, tags, others = held.get("snapshots", []), held.get("tags", {}), held.get("others", [])
     wanted = {
         "seed": ("a whole number", _is_whole(held.get("seed", 0))),
         "snapshots": (
@@ -121,6 +123,10 @@ def _must_be_plain(held: Mapping[str, Any], where: str) -> None:
         ),
         "measurements": ("a list", isinstance(held.get("measurements", []), list)),
         "partner": ("a job", isinstance(held.get("partner"), Mapping | None)),
+        "others": (
+            "a list of jobs",
+            isinstance(others, list) and all(isinstance(other, Mapping) for other in others),
+        ),
         "tags": (
             "an object of texts, numbers, true and false",
             isinstance(tags, Mapping) and all(isinstance(value, (str, int, float, bool)) for value in tags.values()),

@@ -111,11 +111,16 @@ class Companionable(Protocol):
         ...
 
 
+# What of `Measurement.takes` is given a path: the snapshots of a training, and its end.
+PATHS = frozenset({"trajectory", "path_and_others"})
+
+
 @runtime_checkable
 class Measurement(Protocol):
-    """A question about a solution ("solution"), a whole path ("trajectory") or two solutions ("pair").
+    """A question about a solution, a whole path ("trajectory"), a path among others, or two solutions ("pair").
 
-    `measure` is given a `Solution`, a sequence of them in the order of training, or a tuple of two.
+    `measure` is given a `Solution`, a sequence of them in the order of training, such a sequence with the ends of other
+    trainings behind it ("path_and_others"), or a tuple of two.
 
     Attributes:
         takes: what `measure` is given.

@@ -23,8 +23,7 @@ class Batch:
     """Some examples.
 
     Attributes:
-        x: what the network is called with: a tensor ``(N, ...)``, a tuple, list or dict of such, or a list of N
-            objects.
+        x: what the network is called with: a tensor ``(N, ...)``, tuple, list or dict of such, or a list of N objects.
         y: the targets, of the same freedom.
         index: ``(N,)`` int64, the identity of each example, unique over all tasks and splits of a problem.
     """
@@ -80,8 +79,7 @@ class Net:
     """An architecture.
 
     Attributes:
-        module: the owned template that turns x into outputs; numbers come from `Solution`, never from the template,
-            save at the start of training, when its values are the initial ones.
+        module: the owned template that maps x to outputs. Its values are the initial ones, others are a `Solution`'s.
         layers: the modules that own parameters, in the order of the forward pass as declared.
         traits: what a measurement may rely on: "differentiable", "smooth", "homogeneous", "binary", "recurrent",
             "convolutional", "attention", "normalised", "feedforward".
@@ -301,6 +299,7 @@ class Job:
 
     Attributes:
         partner: another job; pair measurements compare this one's solution with the partner's.
+        others: more jobs, whose last solutions are laid beside this one's path by what takes "path_and_others".
         tags: the words a study's claims and figures find it by, e.g. ``{"labels": "random"}``.
         snapshots: steps (beside the last) at which a `Solution` is kept; 0 is the start.
     """
@@ -312,6 +311,7 @@ class Job:
     seed: int = 0
     snapshots: tuple[int, ...] = ()
     partner: Job | None = None
+    others: tuple[Job, ...] = ()
     tags: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 

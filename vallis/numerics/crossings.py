@@ -100,10 +100,9 @@ def first_crossings(
         done(num_rays)
         return search.found()
     first = math.log(min(cap, start or cap / 10))
-    search.run(np.arange(num_rays), np.full(num_rays, first))
+    search.run(np.arange(num_rays), np.full(num_rays, first), done)
     if num_scans:
         search.scan(num_scans)
-    done(num_rays)
     return search.found()
 
 
@@ -122,7 +121,7 @@ class _Search:
         self.num_evaluations = np.zeros(num_rays, dtype=np.int64)
         self.is_earlier = np.zeros(num_rays, dtype=bool)
 
-    def run(self, rays: Ints, places: Floats) -> None:
+    def run(self, rays: Ints, places: Floats, done: Callable[[int], object] = lambda _: None) -> None:
         """Looks at places on rays, and goes on until their brackets are closed."""
         progress = _Progress(len(self.ends))
         while len(rays):
@@ -130,7 +129,9 @@ class _Search:
             side = is_above.astype(np.int64)
             self.ends[rays, side], self.heights[rays, side] = places, heights
             progress.note(rays, side, self.ends)
-            rays = rays[~self._is_closed(rays)]
+            is_closed = self._is_closed(rays)
+            done(int(is_closed.sum()))
+            rays = rays[~is_closed]
             places = self._next(rays, progress)
 
     def scan(self, num_scans: int) -> None:

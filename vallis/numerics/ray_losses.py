@@ -18,6 +18,7 @@ from vallis.core.data import Stream
 from vallis.core.errors import VallisError
 from vallis.core.likelihood import likelihood_of
 from vallis.core.objective import Objective, Point, Term
+from vallis.core.progress import track
 from vallis.numerics.crossings import Floats, Ints
 from vallis.numerics.rays import Parts
 
@@ -58,7 +59,8 @@ class RayLosses:
             if isinstance(self.objective.data, Stream):
                 return self._in_one_pass(directions, rays, steps)
             losses = np.empty(len(rays))
-            for start in range(0, len(rays), self.group):
+            starts = range(0, len(rays), self.group)
+            for start in track(starts, "losses along rays", len(starts)):
                 part = slice(start, start + self.group)
                 losses[part] = self._some(directions, rays[part], steps[part])
             return losses
@@ -80,7 +82,7 @@ class RayLosses:
     def _in_one_pass(self, directions: Parts, rays: Ints, steps: Floats) -> Floats:
         """Data that must be read anew at every pass are read once, with all points a batch."""
         total = np.zeros(len(rays))
-        for term in self.objective.terms():
+        for term in track(self.objective.terms(), "losses along rays"):
             for place, (ray, step) in enumerate(zip(rays.tolist(), steps.tolist(), strict=True)):
                 total[place] += term.share * term.loss(self._moved(directions, ray, step)).double().item()
         return total

@@ -7,21 +7,27 @@ from typing import Any
 
 from vallis.core import catalog
 from vallis.core.errors import SettingsError, UsageError
-from vallis.core.protocols import Measurement
+from vallis.core.protocols import PATHS, Measurement
 from vallis.core.rng import Rng
 from vallis.core.spec import build, name_of
 from vallis.core.types import Failed, NotApplicable, Note, Outcome, Result, Solution
 from vallis.run.isolation import failure, isolated
 from vallis.run.ticking import ticking
 
-_TAKES = {"solution": "a solution", "trajectory": "a sequence of solutions", "pair": "a tuple of two solutions"}
+_TAKES = {
+    "solution": "a solution",
+    "trajectory": "a sequence of solutions",
+    "path_and_others": "a sequence of solutions",
+    "pair": "a tuple of two solutions",
+}
 
 
 def measure(subject: Any, what: Measurement | str, /, **settings: Any) -> Outcome:
     """One measurement.
 
     Args:
-        subject: a `Solution`, a sequence of them in the order of training, or a tuple of two, as the measurement takes.
+        subject: a `Solution`, a sequence of them in the order of training (others may follow where the measurement
+            takes a path and others), or a tuple of two, as the measurement takes.
         what: a measurement, or the name of one.
         settings: with a name, its settings.
 
@@ -88,7 +94,7 @@ def _suits(part: Measurement, subject: Any) -> bool:
         return isinstance(subject, Solution)
     if not isinstance(subject, Sequence) or not all(isinstance(item, Solution) for item in subject):
         return False
-    return part.takes == "trajectory" or (part.takes == "pair" and len(subject) == 2)
+    return part.takes in PATHS or (part.takes == "pair" and len(subject) == 2)
 
 
 def _lacking(part: Measurement, subject: Any) -> Note | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vallis.core.errors import SettingsError
-from vallis.core.protocols import Measurement, Model, Problem, Training
+from vallis.core.protocols import PATHS, Measurement, Model, Problem, Training
 from vallis.core.spec import digest, name_of, to_spec
 from vallis.core.types import Job
 from vallis.run.store import Store
@@ -44,8 +44,8 @@ class MeasureNode:
     """A measurement to make.
 
     Attributes:
-        trainings: the digests of the trainings it looks at: one, or two for a pair.
-        snapshots: the steps of a trajectory, before the last.
+        trainings: the digests of the trainings it looks at: one, two for a pair, or one and those beside its path.
+        snapshots: the steps of the path, before the last.
     """
 
     digest: str
@@ -91,8 +91,9 @@ def plan(jobs: Iterable[Job]) -> Plan:
         nodes = [_add(trainings, train_node(job))]
         if job.partner is not None:
             nodes.append(_add(trainings, train_node(job.partner)))
+        others = [_add(trainings, train_node(other)) for other in job.others]
         for part in job.measurements:
-            node = measure_node(part, nodes, job.snapshots)
+            node = measure_node(part, nodes, job.snapshots, others)
             if node is not None and part.takes == "training":
                 watched = trainings[nodes[0]]
                 trainings[nodes[0]] = replace(watched, watchers={**watched.watchers, node.digest: part})
@@ -122,12 +123,18 @@ def train_node(job: Job) -> TrainNode:
     )
 
 
-def measure_node(part: Any, trainings: Sequence[str], snapshots: Sequence[int] = ()) -> MeasureNode | None:
-    """The node of a measurement on a training (and its partner's); None for a pair without a partner."""
+def measure_node(
+    part: Any, trainings: Sequence[str], snapshots: Sequence[int] = (), others: Sequence[str] = ()
+) -> MeasureNode | None:
+    """The node of a measurement on a training (and its partner's, or the others beside it).
+
+    None for a pair without a partner.
+    """
     if part.takes == "pair" and len(trainings) < 2:
         return None
-    seen = tuple(trainings) if part.takes == "pair" else (trainings[0],)
-    path = tuple(sorted(set(snapshots))) if part.takes == "trajectory" else ()
+    beside = {"pair": trainings[1:], "path_and_others": others}.get(part.takes, ())
+    seen = (trainings[0], *beside)
+    path = tuple(sorted(set(snapshots))) if part.takes in PATHS else ()
     identity = {"measurement": part, "trainings": list(seen)}
     name = digest({**identity, "snapshots": list(path)} if path else identity)
     return MeasureNode(digest=name, measurement=part, trainings=seen, snapshots=path)

@@ -104,8 +104,10 @@ def with_seeds(jobs: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
 
 
 def _seeded(job: Job, seed: int, partner: int) -> Job:
-    other = job.partner
-    return replace(job, seed=seed, partner=None if other is None else replace(other, seed=partner))
+    """The job with these seeds; those beside its path stay as far from its own as they were."""
+    beside = None if job.partner is None else replace(job.partner, seed=partner)
+    others = tuple(replace(other, seed=other.seed - job.seed + seed) for other in job.others)
+    return replace(job, seed=seed, partner=beside, others=others)
 
 
 def _partner_of(jobs: Sequence[Job], seed: int) -> int:

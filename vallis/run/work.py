@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vallis.core.errors import OutputError, UsageError
-from vallis.core.protocols import Companionable
+from vallis.core.protocols import PATHS, Companionable
 from vallis.core.spec import digest, name_of, to_spec
-from vallis.core.types import Failed, Note, Outcome, Result
+from vallis.core.types import Failed, Note, Outcome, Result, Solution
 from vallis.run.codec import encode
 from vallis.run.isolation import failure, isolated
 from vallis.run.measure import attempt
@@ -174,7 +174,7 @@ def _ended(node: TrainNode, finished: Finished, store: Store, keeper: InStore) -
 
 def _measure(unit: Unit, store: Store) -> Report:
     try:
-        grounds = [ground(node.problem, node.model, node.seed) for node in unit.on]
+        grounds = _grounds(unit.on)
     except Exception as error:
         return Report(unit=unit.name, failed={node.digest: failure(error) for node in unit.measure})
     failed: dict[str, Failed] = {}
@@ -183,17 +183,33 @@ def _measure(unit: Unit, store: Store) -> Report:
     return Report(unit=unit.name, failed=failed)
 
 
+def _grounds(nodes: Sequence[TrainNode]) -> list[Ground]:
+    """What each training stands on; what several stand on is built once."""
+    built: dict[str, Ground] = {}
+    names = [digest([node.problem, node.model, node.seed]) for node in nodes]
+    for name, node in zip(names, nodes, strict=True):
+        if name not in built:
+            built[name] = ground(node.problem, node.model, node.seed)
+    return [built[name] for name in names]
+
+
 def _outcome(node: MeasureNode, on: tuple[TrainNode, ...], grounds: list[Ground], store: Store) -> Outcome:
     # Weights always come from the store, also right after they were trained: then their memory layout, and with it the
     # last bit of every result, is the same in a first run and in one that resumes.
     try:
-        if node.measurement.takes == "trajectory":
+        if node.measurement.takes in PATHS:
             path = get_trajectory(store, on[0], grounds[0], node.snapshots)
-            return _noted(attempt(node.measurement, path), [step for step in node.snapshots if step > path[-1].step])
-        found = tuple(get_solution(store, training, under) for training, under in zip(on, grounds, strict=True))
+            others = _ends(store, on[1:], grounds[1:])
+            beyond = [step for step in node.snapshots if step > path[-1].step]
+            return _noted(attempt(node.measurement, (*path, *others)), beyond)
+        found = _ends(store, on, grounds)
     except Exception as error:
         return failure(error)
     return attempt(node.measurement, found if node.measurement.takes == "pair" else found[0])
+
+
+def _ends(store: Store, on: Sequence[TrainNode], grounds: Sequence[Ground]) -> tuple[Solution, ...]:
+    return tuple(get_solution(store, training, under) for training, under in zip(on, grounds, strict=True))
 
 
 def _noted(outcome: Outcome, beyond: list[int]) -> Outcome:

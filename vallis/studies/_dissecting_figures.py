@@ -8,8 +8,8 @@ import numpy as np
 
 from vallis.core.types import Array, Axis, Figure, Mark, Row
 from vallis.studies._dissecting_cells import DATA_SETS, LABELS, NORMS, NUM_CLASSES, cell
-from vallis.studies._dissecting_rules import Floats, of_layer, results
-from vallis.studies._rows import mean_and_error
+from vallis.studies._dissecting_rules import Floats, of_layer
+from vallis.studies._rows import mean_and_error, results
 
 _NORM = {"none": "no norm", "batch": "batch norm"}
 _WORD = {"digits": "digits", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10"}

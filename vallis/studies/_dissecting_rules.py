@@ -7,29 +7,18 @@ there is no such direction, meets no rule.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vallis.core.types import Result, Row, Verdict
-from vallis.numerics.stats import majority, verdict_from
 from vallis.studies._dissecting_cells import FIRST, LABELS, NORMS, NUM_CLASSES, Tags, cell
+from vallis.studies._rows import Look, judged, results
 
 Floats = NDArray[np.float64]
 TOP = NUM_CLASSES - 1
 _AXES = ("standard", "curvature", "refreshed")
-# Whether a seed meets the rule, and what is shown of it.
-Look = Callable[[Sequence[Result]], tuple[bool, float]]
-
-
-def results(rows: Sequence[Row], measurement: str, tags: Tags) -> dict[int, Result]:
-    """What a measurement found in a cell, by seed; what failed is left out."""
-    return {
-        row.seed: row.outcome
-        for row in rows
-        if row.measurement == measurement and row.tags == tags and isinstance(row.outcome, Result)
-    }
 
 
 def of_layer(found: Result, key: str, layer: str = FIRST) -> Floats:
@@ -37,18 +26,6 @@ def of_layer(found: Result, key: str, layer: str = FIRST) -> Floats:
     array = found.array(key)
     (place,) = np.flatnonzero(array.coords["layer"] == layer)
     return np.asarray(array.data[place], dtype=np.float64)
-
-
-def judged(rows: Sequence[Row], measurement: str, cells: Sequence[Tags], look: Look) -> Verdict:
-    """The rule put to each seed that has all the cells; the median of what is shown stands for all."""
-    held = [results(rows, measurement, tags) for tags in cells]
-    seeds = sorted(set.intersection(*(set(found) for found in held)))
-    if not seeds:
-        return verdict_from(None)
-    looked = [look([found[seed] for found in held]) for seed in seeds]
-    shown = [value for _, value in looked if np.isfinite(value)]
-    statistic = float(np.median(shown)) if shown else None
-    return verdict_from(majority([met for met, _ in looked]), statistic=statistic)
 
 
 # ------------------------------------------------------------------------------------------- D1: the block is a mean

@@ -16,8 +16,7 @@ from vallis.studies._global_landscape_cells import (
     modes,
     separable,
 )
-from vallis.studies._global_landscape_rules import results
-from vallis.studies._rows import mean_and_error
+from vallis.studies._rows import mean_and_error, results
 
 _ROUTES = {"straight": "straight line", "aligned": "units matched", "curve": "trained curve", "band": "elastic band"}
 _WORDS = {"rewind": "ticket", "reinitialise": "other values", "random_mask": "other places"}

@@ -5,37 +5,12 @@ A claim holds where an exact binomial test rejects that no more than half of all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from vallis.core.types import Result, Row, Verdict
 from vallis.numerics.stationary_points import KINDS
-from vallis.numerics.stats import majority, verdict_from
 from vallis.studies._global_landscape_cells import Tags, construction, exit_of, lottery, modes, neuron, separable
-
-# Whether a seed meets the rule, and what is shown of it.
-Look = Callable[[Sequence[Result]], tuple[bool, float]]
-
-
-def results(rows: Sequence[Row], measurement: str, tags: Tags) -> Mapping[int, Result]:
-    """What a measurement found in a cell, by seed; what failed is left out."""
-    return {
-        row.seed: row.outcome
-        for row in rows
-        if row.measurement == measurement and dict(row.tags) == dict(tags) and isinstance(row.outcome, Result)
-    }
-
-
-def judged(rows: Sequence[Row], measurement: str, cells: Sequence[Tags], look: Look) -> Verdict:
-    """The rule put to each seed that has all the cells; the median of what is shown stands for all."""
-    held = [results(rows, measurement, tags) for tags in cells]
-    seeds = sorted(set.intersection(*(set(found) for found in held))) if held else []
-    if not seeds:
-        return verdict_from(None)
-    looked = [look([found[seed] for found in held]) for seed in seeds]
-    shown = [value for _, value in looked if np.isfinite(value)]
-    return verdict_from(majority([met for met, _ in looked]), statistic=float(np.median(shown)) if shown else None)
+from vallis.studies._rows import judged
 
 
 def _number(found: Result, key: str) -> float:

@@ -1,17 +1,24 @@
-"""Reads the rows of a study: one number a seed for a cell, and only seeds that have every number that is compared."""
+"""Reads the rows of a study: one number a seed for a cell, and only seeds that have every number that is compared.
+
+A rule may look at one seed after the other and ask whether it is met there: `judged` puts it to all of them, and the
+claim holds where an exact binomial test rejects that no more than half of all seeds would meet it.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from vallis.core.types import Array, Estimate, Result, Row
+from vallis.core.types import Array, Estimate, Result, Row, Verdict
+from vallis.numerics.stats import majority, verdict_from
 
 Tags = Mapping[str, str | int | float | bool]
+# Whether a seed meets the rule, and what is shown of it.
+Look = Callable[[Sequence[Result]], tuple[bool, float]]
 
 
 def by_seed(rows: Sequence[Row], measurement: str, key: str, tags: Tags) -> dict[int, float]:
@@ -36,6 +43,29 @@ def arrays_by_seed(rows: Sequence[Row], measurement: str, key: str, tags: Tags) 
             if isinstance(value, Array):
                 found[row.seed] = value
     return found
+
+
+def results(rows: Sequence[Row], measurement: str, tags: Tags) -> dict[int, Result]:
+    """All that a measurement found in the cell with these tags and no others, by seed; what failed is left out."""
+    return {
+        row.seed: row.outcome
+        for row in rows
+        if row.measurement == measurement and dict(row.tags) == dict(tags) and isinstance(row.outcome, Result)
+    }
+
+
+def judged(rows: Sequence[Row], measurement: str, cells: Sequence[Tags], look: Look) -> Verdict:
+    """The rule put to each seed that has all the cells; the median of what is shown stands for all.
+
+    What is shown of a seed may be NaN, for nothing; without cells, or seeds that have them all, nothing was run.
+    """
+    held = [results(rows, measurement, tags) for tags in cells]
+    seeds = sorted(set.intersection(*(set(found) for found in held))) if held else []
+    if not seeds:
+        return verdict_from(None)
+    looked = [look([found[seed] for found in held]) for seed in seeds]
+    shown = [value for _, value in looked if np.isfinite(value)]
+    return verdict_from(majority([met for met, _ in looked]), statistic=float(np.median(shown)) if shown else None)
 
 
 def paired(cells: Sequence[Mapping[int, float]]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The figures of `huang2019_visualizations`: a good and a bad minimum side by side, and what follows the volume."""
+"""The figures of `huang2019_visualizations`: good and bad minima beside each other, and what follows the volume."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 from vallis.core.types import Axis, Figure, Mark, Result, Row
 from vallis.measurements.landscape.decision_boundary import gallery
 from vallis.measurements.landscape.loss_slice import together
-from vallis.studies._rows import mean_and_error
+from vallis.measurements.landscape.minefield import Minefield
+from vallis.studies._minefield_cells import TAGS, TITLE
+from vallis.studies._rows import mean_and_error, results
 from vallis.studies._visualizations_rules import (
     DATA_SETS,
     GAP,
     LINEAR,
+    MINEFIELD,
     OPTIMIZERS,
     VOLUME,
     Floats,
@@ -37,6 +40,17 @@ def figures(rows: Sequence[Row], data: str) -> Iterator[Figure]:
         _optimizers(rows, data),
     )
     return (figure for figure in found if figure.marks)
+
+
+def minefields(rows: Sequence[Row]) -> Iterator[Figure]:
+    """A path of training among the minima that poison leads to from its points, of the first seed."""
+    held = results(rows, MINEFIELD, TAGS)
+    if not held:
+        return
+    seed = min(held)
+    for figure in Minefield().figures(held[seed]):
+        caption = f"{figure.caption} Seed {seed}. The others started from points of the path, with poison.".lstrip()
+        yield replace(figure, title=f"{figure.title}: {TITLE}", caption=caption)
 
 
 def _results(rows: Sequence[Row], measurement: str, data: str, beta: float) -> dict[int, Result]:

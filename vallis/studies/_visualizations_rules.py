@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vallis.core.types import Row, Verdict
+from vallis.core.types import Result, Row, Verdict
 from vallis.numerics.stats import majority, sign_test, spearman, t_test, verdict_from
-from vallis.studies._rows import by_seed, paired
+from vallis.studies._minefield_cells import TAGS
+from vallis.studies._rows import by_seed, judged, paired
 
 Floats = NDArray[np.float64]
-GAP, VOLUME = "generalization_gap", "basin_volume"
+GAP, VOLUME, MINEFIELD = "generalization_gap", "basin_volume", "minefield"
+# A6: points of the path from which others start, at least.
+_STARTS = 10
 
 OPTIMIZERS = (
     *("SGD", "momentum", "Nesterov", "Adam", "AMSGrad", "Adamax", "Adadelta", "Adagrad", "RMSprop", "ASGD"),
@@ -153,3 +156,29 @@ def network_beats_linear(rows: Sequence[Row], data: str) -> Verdict:
     """Trained by Adam, the network is more accurate on the test set than the linear model."""
     test = of_optimizers(rows, "test_accuracy", data, ["Adam", LINEAR])
     return verdict_from(t_test((test[:, 0] - test[:, 1]).tolist()) if len(test) else None)
+
+
+def path_is_mined(rows: Sequence[Row]) -> Verdict:
+    """A6: the path ends at a test accuracy of 0.9, and from ten of its points poison leads to 0.95 and at most 0.6."""
+
+    def look(found: Sequence[Result]) -> tuple[bool, float]:
+        (field,) = found
+        is_other = field.array("is_path").data == 0
+        train, test = (field.array(f"{split}_accuracies").data[is_other] for split in ("train", "test"))
+        if len(test) < _STARTS:
+            return False, np.nan
+        end = field.estimate("path_end_test_accuracy").value
+        met = end >= 0.9 and bool((train >= 0.95).all()) and bool((test <= 0.6).all())
+        return met, float(test.max())
+
+    return judged(rows, MINEFIELD, [TAGS], look)
+
+
+def mines_are_near(rows: Sequence[Row]) -> Verdict:
+    """The minima that poison leads to are on the mean nearer to the path than its own ends are to one another."""
+
+    def look(found: Sequence[Result]) -> tuple[bool, float]:
+        near, apart = (found[0].estimate(key).value for key in ("nearest_distance", "path_distance"))
+        return near < apart, near / apart
+
+    return judged(rows, MINEFIELD, [TAGS], look)

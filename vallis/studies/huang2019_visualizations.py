@@ -10,7 +10,9 @@ by 1,000 powers of ten, a rank correlation of 0.6), written before these network
 factors were chosen on networks of the seeds 0 and 1, so the study begins with the seed 2. At the scale "laptop" there
 are a swiss roll with 40 points to train and 1,000 of poison, digits with 100 and 1,337, and Fashion-MNIST with 200 and
 5,000, each with an MLP of two or three layers of 64 units. The optimizers have rates that fit this network, not the
-paper's. The paper's swiss roll (800,000 steps) and CIFAR-10 with a residual network of 20 layers are "paper".
+paper's. The minefield is drawn on two noiseless spirals; its accuracies are thresholds of the same preparation, and
+"near" was taken for nearer to the path than the path's own ends are to one another before any distance was seen. The
+paper's swiss roll (800,000 steps) and CIFAR-10 with a residual network of 20 layers are "paper".
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from vallis.problems.poisoned import Poisoned
 from vallis.problems.spirals import Losses, Spirals
 from vallis.studies import _visualizations_figures as drawn
 from vallis.studies import _visualizations_rules as rules
+from vallis.studies._minefield_cells import TITLE, minefield
 from vallis.studies._visualizations_rules import DATA_SETS, LINEAR, OPTIMIZERS, compared, swept
 from vallis.training.gradient_descent import GradientDescent
 
@@ -58,10 +61,11 @@ class Huang2019Visualizations:
     def jobs(self, scale: str) -> Sequence[Job]:
         settings, num_seeds = {"smoke": (_smoke, 2), "laptop": (_laptop, 7), "paper": (_paper, 5)}[scale]
         seeds = range(_FIRST_SEED, _FIRST_SEED + num_seeds)
-        return [job for seed in seeds for setting in settings() for job in setting.jobs(seed)]
+        found = [job for seed in seeds for setting in settings() for job in setting.jobs(seed)]
+        return [*found, *(minefield(scale, seed) for seed in seeds)]
 
     def claims(self) -> Sequence[Claim]:
-        return [
+        found = [
             Claim(
                 id=f"{name}_{data}",
                 says=f"On {held.title}: {says}.",
@@ -73,9 +77,14 @@ class Huang2019Visualizations:
             for name, (rule, says, where) in RULES.items()
             if held.compared or name not in _COMPARISONS
         ]
+        mined = [
+            Claim(id=name, says=f"On {TITLE}: {says}.", where=where, test=rule, about=TITLE, shows=shows)
+            for name, (rule, says, where, shows) in MINEFIELD_RULES.items()
+        ]
+        return [*found, *mined]
 
     def figures(self, rows: Sequence[Row]) -> Sequence[Figure]:
-        return [figure for data in DATA_SETS for figure in drawn.figures(rows, data)]
+        return [*(figure for data in DATA_SETS for figure in drawn.figures(rows, data)), *drawn.minefields(rows)]
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -327,5 +336,20 @@ RULES: dict[str, tuple[Callable[..., Verdict], str, str]] = {
         rules.network_beats_linear,
         "the network is more accurate on the test set than a linear model on second-order features",
         "section 2, figure 2",
+    ),
+}
+MINEFIELD_RULES: dict[str, tuple[Callable[[Sequence[Row]], Verdict], str, str, str]] = {
+    "path_is_mined": (
+        rules.path_is_mined,
+        "training ends at a test accuracy of at least 0.9, and from each of ten points of its path training with "
+        "poison leads to at least 0.95 of the training examples right and a test accuracy of at most 0.6",
+        "figure 1",
+        "best test accuracy of these minima, median over seeds",
+    ),
+    "mines_are_near": (
+        rules.mines_are_near,
+        "these minima are on the mean nearer to the path than its beginning is to its end",
+        "section 1, figure 1",
+        "ratio of the distances, median over seeds",
     ),
 }

@@ -16,7 +16,9 @@ from vallis.core.losses import SquaredError
 from vallis.core.objective import Objective
 from vallis.core.own_loss import OwnLoss
 from vallis.core.types import NotApplicable, Solution
+from vallis.measurements.landscape import loss_slice
 from vallis.measurements.landscape.loss_slice import LossSlice, rise_radius
+from vallis.numerics.refinement import refined_plane
 from vallis.numerics.surface import in_eval_mode
 
 SLICE = LossSlice(num_points=9, num_points_plane=5)
@@ -166,6 +168,14 @@ def test_refined_planes_cost_a_third_and_keep_the_centre() -> None:
     # The grids share every fourth point of the finer one and every second of the coarser.
     np.testing.assert_allclose(flat.data[::4, ::4], plain.array("losses_plane").data[::2, ::2], rtol=0.02)
     assert flat.data[24, 24] == plain.estimate("centre_loss").value
+
+
+def test_a_plane_that_is_too_rough_for_refinement_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = LossSlice(num_points=9, num_points_plane=25, refine=True)
+    assert "rough_plane" not in {note.code for note in measured(part, bowl()).notes}
+    monkeypatch.setattr(loss_slice, "refined_plane", lambda *a, **b: replace(refined_plane(*a, **b), gain=0.35))
+    (note,) = (note for note in measured(part, bowl()).notes if note.code == "rough_plane")
+    assert "35 %" in note.text and "refine=False" in note.text
 
 
 def test_of_a_part_of_the_data_lines_have_error_bars() -> None:

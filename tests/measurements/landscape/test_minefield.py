@@ -65,12 +65,24 @@ def test_the_path_is_told_from_the_others() -> None:
     must_be_the_same(found, part.measure((*WALKED, *around(8)), RNG))
 
 
+def test_the_path_ends_where_another_training_begins() -> None:
+    """Minima found from its points have made more steps than its end: rising steps alone would take them for path."""
+    path = tuple(replace(each, origin={"seed": 0}) for each in WALKED)
+    others = tuple(
+        replace(each, origin={"seed": 0, "from": place}, step=100 + place) for place, each in enumerate(around(4))
+    )
+    found = asked(Minefield(perplexities=()), (*path, *others))
+    assert (found.array("is_path").data.sum(), found.estimate("num_others").value) == (20, 4)
+
+
 def test_distances_are_to_the_nearest_of_the_path() -> None:
     others = around(3)
     found = asked(Minefield(perplexities=()), (*WALKED, *others))
     distances = found.array("distances").data
     assert distances[1, 4] == pytest.approx(kernel_distance(WALKED[4], others[1]))
     assert found.estimate("nearest_distance").value == pytest.approx(distances.min(1).mean())
+    assert found.estimate("path_distance").value == pytest.approx(kernel_distance(WALKED[-1], WALKED[0]))
+    assert "its own ends are" in Minefield().reading(found)
 
 
 def test_pictures_show_the_path_the_others_and_the_end() -> None:

@@ -25,7 +25,7 @@ from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.landscape._loss_slice_together import together as together
 from vallis.numerics.directions import Normalisation, random_direction
-from vallis.numerics.refinement import refined_plane
+from vallis.numerics.refinement import Refined, refined_plane
 from vallis.numerics.renewal import Renewal, has_statistics
 from vallis.numerics.slices import Floats, Landscape
 from vallis.numerics.surface import QUICK, Budget, Surface, surface
@@ -51,10 +51,11 @@ class LossSlice:
         normalisation: of the directions, see `vallis.numerics.directions.random_direction`.
         renew_statistics: estimate those of batch normalisation anew at every point, from the split "train".
         refine: halve the grid of the plane where it bends, at a third of `num_points_plane` squared losses at most: the
-            picture is twice as fine, and most of its points are interpolated (see `vallis.numerics.refinement`).
+            picture is twice as fine, and most of its points are interpolated (see `vallis.numerics.refinement`, also
+            for how good that is). The note "rough_plane" says where the full grid is better.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})
@@ -118,11 +119,12 @@ class LossSlice:
             lines[name], found = self._line(Landscape(objective, [direction], renewal), steps, ground, name)
             values |= found
         values = {"centre_loss": self._centre(lines["first"], objective, ground.unit), **values}
-        flat, found = self._plane(Landscape(objective, directions, renewal), ground.unit)
+        flat, found, rough = self._plane(Landscape(objective, directions, renewal), ground.unit)
         radii, notes = self._radii(steps, lines, ground.unit)
         renewed = () if renewal is None else (_RENEWED,)
         return Result(
-            values=values | found | radii, notes=(*ground.notes, *renewed, *notes, *_gaps([*lines.values(), flat]))
+            values=values | found | radii,
+            notes=(*ground.notes, *renewed, *notes, *rough, *_gaps([*lines.values(), flat])),
         )
 
     def _renewal(self, subject: Any, objective: Objective) -> Renewal | None:
@@ -150,19 +152,20 @@ class LossSlice:
         losses = landscape.losses(points, "line")
         return losses, {f"losses_{name}": along(losses)}
 
-    def _plane(self, landscape: Landscape, unit: str) -> tuple[Floats, dict[str, Estimate | Array]]:
+    def _plane(self, landscape: Landscape, unit: str) -> tuple[Floats, dict[str, Estimate | Array], tuple[Note, ...]]:
         dims = ("second_step", "first_step")
         if not self.refine:
             grid = _steps(self.span, self.num_points_plane)
             points = [(a, b) for b in grid for a in grid]
             flat = landscape.losses(points, "plane").reshape(len(grid), len(grid))
-            return flat, {"losses_plane": Array(data=flat, dims=dims, unit=unit, coords=dict.fromkeys(dims, grid))}
+            return flat, {"losses_plane": Array(data=flat, dims=dims, unit=unit, coords=dict.fromkeys(dims, grid))}, ()
         found = refined_plane(landscape.losses, self.span, most=max(49, self.num_points_plane**2 // 3))
         axes = dict.fromkeys(dims, found.steps)
-        return found.losses, {
+        values: dict[str, Estimate | Array] = {
             "losses_plane": Array(data=found.losses, dims=dims, unit=unit, coords=axes),
             "plane_computed": Array(data=found.computed.astype(float), dims=dims, coords=axes),
         }
+        return found.losses, values, _rough(found)
 
     def _budget(self) -> Budget:
         num_points = 2 * self.num_points + self.num_points_plane**2
@@ -275,6 +278,18 @@ def _scale(losses: Floats) -> Literal["linear", "log"]:
     """Logarithmic where the losses are positive and span more than a decade."""
     finite = losses[np.isfinite(losses)]
     return "log" if finite.size and finite.min() > 0 and finite.max() > 10 * finite.min() else "linear"
+
+
+def _rough(found: Refined) -> tuple[Note, ...]:
+    """That the plane is no good ground for interpolation, if so."""
+    if not found.is_rough:
+        return ()
+    text = (
+        "The plane bends too sharply for its grid: where it was halved, predictions were still off by "
+        f"{100 * found.gain:.0f} % of what they had been. With {found.num_computed} losses contours are likely worse "
+        "than those of a full grid, by up to a factor of 2: refine=False computes that."
+    )
+    return (Note(code="rough_plane", text=text),)
 
 
 def _gaps(found: list[Floats]) -> tuple[Note, ...]:

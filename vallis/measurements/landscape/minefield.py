@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,10 +39,11 @@ class Minefield:
     """A path of training among other minima.
 
     It takes the solutions of the path, in the order of training, and behind them the others, such as minima that
-    poisoned trainings from points of the path have found.
+    poisoned trainings from points of the path have found (`fine_tuning`; a job names them in its `others`).
 
     Attributes:
-        num_path: how many of the solutions are the path; None takes those at the beginning whose steps rise.
+        num_path: how many of the solutions are the path; None takes those at the beginning that come of one training
+            and whose steps rise.
         perplexities: of t-SNE, a picture each; those that are too large for the number of networks are lowered.
         num_components: of the kernels, which t-SNE is given; lowered to the number of networks.
         outliers: other networks further than so many standard deviations from their mean in both coordinates are not
@@ -51,8 +53,8 @@ class Minefield:
         seed: of t-SNE's random start.
     """
 
-    version: ClassVar[int] = 1
-    takes: ClassVar[str] = "trajectory"
+    version: ClassVar[int] = 2
+    takes: ClassVar[str] = "path_and_others"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -113,7 +115,9 @@ class Minefield:
         if not others:
             return f"{said}; there are no others around it."
         near = result.estimate("nearest_distance").value
-        said += f"; around it are {count(others)} other networks, the nearest {near:.2g} of the filters' norms away"
+        said += f"; around it are {count(others)} other networks, on the mean {near:.2g} of the filters' norms from it"
+        if path > 1:
+            said += f" (its own ends are {result.estimate('path_distance').value:.2g} apart)"
         if "others_test_accuracy" in result.values:
             means = [result.estimate(f"others_{split}_accuracy").value for split in ("train", "test")]
             said += f", with a mean accuracy of {means[0]:.3g} on the training and {means[1]:.3g} on the test examples"
@@ -122,9 +126,11 @@ class Minefield:
     def _num_path(self, solutions: Sequence[Solution]) -> int:
         if self.num_path is not None:
             return min(self.num_path, len(solutions))
-        steps = [each.step for each in solutions]
-        falls = [place for place in range(1, len(steps)) if steps[place] <= steps[place - 1]]
-        return falls[0] if falls else len(steps)
+        first = solutions[0].origin
+        for place, (before, here) in enumerate(pairwise(solutions), start=1):
+            if here.origin != first or here.step <= before.step:
+                return place
+        return len(solutions)
 
     def _embedded(self, points: Floats) -> tuple[dict[str, Estimate | Array], list[Note]]:
         number, notes = len(points), []
@@ -209,4 +215,9 @@ def _distances(solutions: Sequence[Solution], num_path: int) -> dict[str, Estima
     found = np.array(rows)
     method = "mean over the other networks of the distance to the nearest on the path"
     near = Estimate(value=float(found.min(1).mean()), n=len(found), method=method)
-    return {"distances": Array(data=found, dims=("other", "on_path")), "nearest_distance": near}
+    ends = kernel_distance(solutions[num_path - 1], solutions[0])
+    return {
+        "distances": Array(data=found, dims=("other", "on_path")),
+        "nearest_distance": near,
+        "path_distance": Estimate(value=ends, n=1, method="of the first network of the path from the last"),
+    }

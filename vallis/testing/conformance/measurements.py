@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vallis.core.protocols import Measurement
+from vallis.core.protocols import PATHS, Measurement
 from vallis.core.rng import Rng
 from vallis.core.spec import name_of
 from vallis.core.types import Estimate, Outcome, Result, Source
@@ -17,7 +17,7 @@ from vallis.testing.conformance.parts import Broken, Check, NotTested, is_quick,
 from vallis.testing.conformance.results import Numbers, differing, must_be_shown, must_be_sound, numbers
 from vallis.testing.symmetries import SYMMETRIES
 
-TAKES = ("solution", "trajectory", "pair", "training")
+TAKES = ("solution", *sorted(PATHS), "pair", "training")
 ALL = ""  # stands for all values
 _RNG = Rng(0).child("measure")
 _STREAMS = 8  # draws of the random directions when a law is tried

@@ -13,7 +13,7 @@ from vallis.core import tree
 from vallis.core.answers import Told
 from vallis.core.data import Arrays
 from vallis.core.functional import call
-from vallis.core.protocols import Model, Problem
+from vallis.core.protocols import PATHS, Model, Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Solution, StepInfo
 from vallis.testing.awkward.binary_perceptron import BinaryPerceptron, SignPatterns
@@ -40,11 +40,11 @@ def subjects(takes: str) -> Mapping[str, Any]:
     """Toys of what a measurement takes, by name.
 
     Args:
-        takes: "solution", "trajectory" or "pair", as in `Measurement.takes`.
+        takes: "solution", "trajectory", "path_and_others" or "pair", as in `Measurement.takes`.
     """
     paths = {name: path(problem, model, Rng(0), _STEPS) for name, (problem, model) in GROUNDS.items()}
     binary = start(SignPatterns(num_inputs=21), BinaryPerceptron(), Rng(0))
-    if takes == "trajectory":
+    if takes in PATHS:
         return {**paths, "binary": (binary,)}
     if takes == "pair":
         return {name: (found[0], found[-1]) for name, found in paths.items()}
