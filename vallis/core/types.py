@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ class Batch:
     """Some examples.
 
     Attributes:
-        x: what the network is called with: a tensor ``(N, ...)``, a tuple, list or dict of such, or a list of N
-            objects.
+        x: what the network is given: a tensor ``(N, ...)``, a tuple, list or dict of such, or a list of N objects.
         y: the targets, of the same freedom.
         index: ``(N,)`` int64, the identity of each example, unique over all tasks and splits of a problem.
     """
@@ -137,8 +136,6 @@ class Solution:
         Raises:
             UnknownPart: there is no task of this name.
         """
-        from dataclasses import replace
-
         from vallis.core.catalog import unknown
 
         chosen = tuple(task for task in self.tasks if task.name == name)
@@ -165,6 +162,8 @@ class StepInfo:
         index: ``(B,)`` which examples it saw (`Batch.index`).
         answers: what was said of each of them before the update, to be read before the next step is made.
         task: the name of the task that it learned from; a sequence of tasks is cut where it changes.
+        stage: the name of the stage it belongs to, where the network begins anew from stage to stage, as in
+            `loss_correction`; empty where there is one only.
         done: training is over, because of `reason`.
     """
 
@@ -173,6 +172,7 @@ class StepInfo:
     index: torch.Tensor | None = None
     answers: Answers | None = None
     task: str = ""
+    stage: str = ""
     done: bool = False
     reason: str = ""
 
