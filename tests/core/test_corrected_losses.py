@@ -138,6 +138,14 @@ def test_ignored_targets_do_not_count(made: type[CorrectedCrossEntropy]) -> None
     assert loss.mean(logits, torch.full_like(y, 2)).isnan()
 
 
+def test_what_does_not_count_has_no_slope_where_class_0_never_comes_about() -> None:
+    rows = [[0.0, 1.0, 0.0], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]]
+    logits = drawn(3, 3).requires_grad_()
+    ForwardCorrected(transition=rows)(logits, torch.tensor([1, -100, 2])).backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all()) and not bool(logits.grad[1].any())
+
+
 @pytest.mark.parametrize("made", BOTH)
 def test_huge_logits_stay_finite(made: type[CorrectedCrossEntropy]) -> None:
     """In float32, where a softmax would have been 0 or 1."""

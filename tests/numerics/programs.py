@@ -177,6 +177,28 @@ class Writing(nn.Module):
         return F.relu(self.layer(x), inplace=True)
 
 
+class Turning(nn.Module):
+    """Reads an attribute that is a tensor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x).mT
+
+
+class Scaling(nn.Module):
+    """Takes a number beside its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, scale: float = 2.0) -> torch.Tensor:
+        return self.layer(x) * scale
+
+
 def hooked() -> nn.Module:
     module = nn.Linear(4, 4)
     module.register_forward_hook(lambda *_: None)
@@ -190,6 +212,8 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "lucky": (Lucky, "at every call"),
     "counting": (Counting, "changes what"),
     "thrice": (Thrice, "3 times"),
+    "turning": (Turning, "an attribute that may be a tensor"),
+    "scaling": (Scaling, "more than one input"),
     "idle": (Idle, "not used"),
     "writing": (Writing, "writes"),
     "hooked": (hooked, "hooks"),

@@ -153,3 +153,15 @@ def test_no_graph_and_the_losses_of_torch() -> None:
 def test_what_does_not_fit_is_refused(logits: torch.Tensor, targets: torch.Tensor) -> None:
     with pytest.raises(DataError, match="required"):
         presentations(logits, targets)
+
+
+@pytest.mark.parametrize("targets", [torch.tensor([-1.0, 1.0, -1.0]), torch.tensor([0, 1, 2])])
+def test_targets_of_two_classes_are_shares(targets: torch.Tensor) -> None:
+    """Signs, or a third class, would have losses and error norms that mean nothing."""
+    with pytest.raises(DataError, match=r"in \[0, 1\]"):
+        presentations(torch.zeros(3), targets)
+
+
+def test_a_sign_may_stand_for_nothing() -> None:
+    seen = presentations(torch.zeros(3), torch.tensor([-1.0, 1.0, -1.0]), ignore_index=-1)
+    assert seen.counted.tolist() == [False, True, False]

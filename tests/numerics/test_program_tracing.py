@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.numerics.programs import REFUSED, Lucky
-from vallis.numerics.program_tracing import NoProgram, traced
+from vallis.numerics.program_graph import NoProgram
+from vallis.numerics.program_tracing import traced
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -35,4 +36,7 @@ def test_the_signature_tells_architectures_apart() -> None:
     assert one == signature(torch.nn.Linear(4, 4), torch.nn.ReLU())
     assert one != signature(torch.nn.Linear(4, 5), torch.nn.ReLU())
     assert one != signature(torch.nn.Linear(4, 4), torch.nn.Tanh())
+    averages = [torch.nn.AvgPool2d(3, 2, 1, count_include_pad=included) for included in (True, False)]
+    assert repr(averages[0]) == repr(averages[1])
+    assert signature(torch.nn.Conv2d(1, 1, 3), averages[0]) != signature(torch.nn.Conv2d(1, 1, 3), averages[1])
     assert one != signature(torch.nn.Linear(4, 4), torch.nn.ReLU(), trained=frozenset({"0.bias"}))

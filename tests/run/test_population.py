@@ -39,6 +39,7 @@ JOBS = [
     job(0, training=replace(TRAINING, learning_rate=0.01, weight_decay=0.1)),
     job(0, model=Mlp(widths=(8,))),
     job(0, training=replace(TRAINING, max_steps=4)),
+    replace(job(0, training=replace(TRAINING, max_steps=0)), snapshots=()),
     Job(problem=toy.Clouds(), model=toy.Linear(), training=toy.Descent(), seed=0),
 ]
 

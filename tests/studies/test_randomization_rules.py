@@ -29,7 +29,7 @@ def when(wanted: dict[str, Any], **new: float) -> Change:
 
 # What breaks each rule, and no more than that.
 BROKEN: dict[str, Change] = {
-    "fits_anything": when({"pixels": "gaussian"}, train_accuracy=0.9),
+    "fits_anything": when({"pixels": "gaussian_iid"}, train_accuracy=0.9),
     "only_guesses": when({"labels": 1.0, "weight_decay": 0.0}, test_accuracy=0.2),
     "error_grows": when({"labels": 0.6}, test_accuracy=0.85),
     "takes_longer": when({"labels": 1.0}, steps=1010),
@@ -69,7 +69,7 @@ def test_a_rule_holds_fails_and_waits(name: str, data: str) -> None:
         ({"labels": 0.0, "pixels": "none"}, 1150),
         ({"pixels": "shuffled"}, 1300),
         ({"pixels": "random"}, 2500),
-        ({"pixels": "gaussian"}, 2500),
+        ({"pixels": "gaussian_iid"}, 2500),
         ({"labels": 1.0}, 1150),
     ],
 )

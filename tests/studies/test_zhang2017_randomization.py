@@ -38,6 +38,12 @@ def test_a_cell_is_a_network_and_a_seed_of_its_own(scale: str) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES)
+def test_the_inputs_are_made_random_as_in_section_2_1(scale: str) -> None:
+    """Gaussian pixels have the mean and the variance of the data, one of each, and not those of their place."""
+    assert {job.tags["pixels"] for job in STUDY.jobs(scale)} == {"none", "shuffled", "random", "gaussian_iid"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
 def test_nothing_but_what_is_made_random_differs_within_a_network(scale: str) -> None:
     """The paper's point rests on unchanged hyper-parameters."""
     groups: dict[object, set[str]] = {}

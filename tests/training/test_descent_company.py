@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from tests.training.runs import begin, bits, follow, ground, saw
 from vallis.core.protocols import Model, Problem
-from vallis.core.types import Solution, StepInfo
+from vallis.core.types import Batch, Solution, StepInfo
 from vallis.models.convnet import Convnet
 from vallis.models.mlp import Mlp
 from vallis.numerics import program_stack, same_bits
@@ -20,6 +20,7 @@ from vallis.testing.toys.problems import Bars, Blobs, LinearRegression
 from vallis.training import _optimizers
 from vallis.training._descent_company import Company, company_of
 from vallis.training._descent_member import Member
+from vallis.training._descent_state import State
 from vallis.training.gradient_descent import GradientDescent
 
 PLAIN = GradientDescent(learning_rate=0.1, momentum=0.9, batch_size=7, max_steps=23)
@@ -177,6 +178,45 @@ def test_a_wrong_way_that_is_taken_for_right_would_be_noticed(monkeypatch: pytes
     found = in_company(members([PLAIN] * 2, Blobs(), Mlp(widths=(9,))))[1]
     same_bits._chosen.cache_clear()
     assert found != expected
+
+
+@pytest.mark.parametrize("optimizer", ["Adam", "RMSprop", "Adagrad"])
+def test_who_shared_an_update_may_part_when_another_leaves(optimizer: str) -> None:
+    """The second and the last are of one rule, and neighbours until the first leaves: they shared their counters."""
+    one = replace(PLAIN, optimizer=optimizer, momentum=0.0, learning_rate=0.01)
+    other = replace(one, learning_rate=0.02)
+    trainings, sizes = [replace(other, stop_train_loss=100.0), one, other, one], (39, 41, 41, 40)
+
+    def made() -> list[Member]:
+        return [
+            members([training], Blobs(num_train=size), Mlp(widths=(9,)))[0]
+            for training, size in zip(trainings, sizes, strict=True)
+        ]
+
+    found = made()
+    company = Company(found)
+    assert [course.is_joint for _, course in company._courses] == [True, True]
+    while company.step():
+        pass
+    for member, single in zip(found, made(), strict=True):
+        assert bits(solution(member)) == alone(single)[1][-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noisy(GradientDescent):
+    """Adds noise to its batches."""
+
+    def next_batch(self, state: State) -> Batch:
+        batch = super().next_batch(state)
+        return replace(batch, x=batch.x + torch.randn(batch.x.shape, generator=state.rng.child(state.step).torch()))
+
+
+def test_a_class_that_is_derived_goes_alone() -> None:
+    """Companies read batches and update weights in ways of their own, and would not call its methods."""
+    net, tasks = ground(Blobs(), Mlp(widths=(9,)))
+    assert PLAIN.company(begin(PLAIN, net, tasks)) is not None
+    noisy = Noisy(batch_size=7, max_steps=3)
+    assert noisy.company(begin(noisy, net, tasks)) is None
 
 
 def test_a_member_that_is_done_costs_nothing_more() -> None:

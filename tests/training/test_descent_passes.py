@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.training.runs import begin, ground
+from tests.training.runs import begin, bits, follow, ground
 from vallis.core.data import Arrays
 from vallis.core.rng import Rng
 from vallis.core.types import Batch
@@ -29,6 +31,28 @@ def test_gradients_made_again_draw_the_same_noise() -> None:
     assert all(torch.equal(a, b) for a, b in zip(slope, found, strict=True))
     state.step += 1
     assert not torch.equal(gradients(state, batch)[0], first)
+
+
+def test_what_a_forward_function_draws_in_python_hangs_on_the_seed_alone() -> None:
+    class Drawing(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            factor = random.random() + np.random.rand() + float(torch.rand(1))  # noqa: NPY002
+            return super().forward(x) * factor
+
+    net, tasks = ground()
+    net = replace(net, module=torch.nn.Sequential(torch.nn.Flatten(), Drawing(2, 3)))
+    ends = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        before = random.getstate(), repr(np.random.get_state())  # noqa: NPY002
+        training = GradientDescent(max_steps=3, batch_size=8)
+        state = begin(training, net, tasks)
+        assert state.line is None
+        follow(training, state)
+        ends.append(bits(training.solution(state)))
+        assert before == (random.getstate(), repr(np.random.get_state()))  # noqa: NPY002
+    assert ends[0] == ends[1]
 
 
 def test_evaluate_is_exact_for_ragged_batches() -> None:

@@ -18,6 +18,8 @@ from vallis.testing.toys.models import TinyConvnet
 from vallis.testing.toys.problems import Bars, Blobs
 from vallis.training.early_stopping import EarlyStopping
 from vallis.training.gradient_descent import GradientDescent
+from vallis.training.iterative_pruning import IterativePruning
+from vallis.training.loss_correction import LossCorrection
 
 DESCENT = GradientDescent(optimizer="Adam", learning_rate=0.1, batch_size=8, max_steps=60)
 NOISY = NoisyLabels(base=Blobs(num_train=60, num_classes=3), rate=0.3)
@@ -97,3 +99,13 @@ def test_impossible_settings_are_refused() -> None:
     net, tasks = ground(Blobs(num_train=3))
     with pytest.raises(DataError, match="to hold some out"):
         EarlyStopping(base=DESCENT).init(net, *coordinates(net.module), tasks, Rng(0))
+
+
+def test_a_base_that_begins_anew_is_refused() -> None:
+    """The best weights of all stages would be those that explain noisy labels best, or those that are not pruned."""
+    net, tasks = ground(Blobs())
+    for base in (LossCorrection(base=DESCENT), IterativePruning(base=DESCENT, num_rounds=1)):
+        part = EarlyStopping(base=base)
+        state = part.init(net, *coordinates(net.module), tasks, Rng(0))
+        with pytest.raises(SettingsError, match="a base of one stage was required"):
+            part.step(state)

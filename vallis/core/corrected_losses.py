@@ -62,6 +62,11 @@ class CorrectedCrossEntropy(ABC):
         """``(C, C)`` float64 T."""
         return checked_transition(self.transition)
 
+    @cached_property
+    def _possible(self) -> int:
+        """A noisy class that can come about, to stand where none counts: any other has slopes that are no numbers."""
+        return int((self.matrix > 0).any(0).int().argmax())
+
     @property
     def condition_number(self) -> float:
         """The ratio of the largest singular value of T to the smallest; infinite where T has no inverse."""
@@ -119,7 +124,7 @@ class CorrectedCrossEntropy(ABC):
         log_p = torch.log_softmax(outputs, 1)
         if self.least_probability:
             log_p = log_p.clamp(math.log(self.least_probability), math.log1p(-self.least_probability))
-        losses = self._of_noisy(log_p, torch.where(counted, y, 0))
+        losses = self._of_noisy(log_p, torch.where(counted, y, self._possible))
         return torch.where(counted, losses, 0.0), counted.to(losses.dtype)
 
     def _must_be_possible(self, y: torch.Tensor, counted: torch.Tensor) -> None:

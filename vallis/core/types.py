@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -135,8 +135,6 @@ class Solution:
         Raises:
             UnknownPart: there is no task of this name.
         """
-        from dataclasses import replace
-
         from vallis.core.catalog import unknown
 
         chosen = tuple(task for task in self.tasks if task.name == name)
@@ -163,6 +161,7 @@ class StepInfo:
         index: ``(B,)`` which examples it saw (`Batch.index`).
         answers: what was said of each of them before the update, to be read before the next step is made.
         task: the name of the task that it learned from; a sequence of tasks is cut where it changes.
+        stage: of which stage, where the network begins anew from one to the next, as in `loss_correction`; else empty.
         done: training is over, because of `reason`.
     """
 
@@ -171,6 +170,7 @@ class StepInfo:
     index: torch.Tensor | None = None
     answers: Answers | None = None
     task: str = ""
+    stage: str = ""
     done: bool = False
     reason: str = ""
 

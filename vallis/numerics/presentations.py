@@ -53,7 +53,8 @@ def presentations(
         ignore_index: targets of this value do not count, nor do those that are no class, and NaN.
 
     Raises:
-        DataError: the logits are no tensor, the shapes do not fit, or distributions do not add up to one.
+        DataError: the logits are no tensor, the shapes do not fit, distributions do not add up to one, or targets of
+            two classes are not in [0, 1].
     """
     if not isinstance(logits, torch.Tensor):
         raise DataError(
@@ -81,6 +82,12 @@ def _binary(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int) -> _
     y = targets.reshape(logits.shape).to(logits.dtype)
     counted = ~y.isnan() & (y != ignore_index)
     y = y.where(counted, torch.zeros((), dtype=y.dtype, device=y.device))
+    wrong = (y < 0) | (y > 1)
+    if bool(wrong.any()):
+        raise DataError(
+            f"targets of two classes were required to be in [0, 1], {float(y[wrong][0]):.4g} came: give 0 and 1, or a "
+            "logit for each class"
+        )
     margins = torch.where(y > 0.5, logits, -logits)
     losses = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
     # Two classes with logits 0 and s: both of their errors are |p - y|.

@@ -4,7 +4,7 @@ For a network of a few layers most of a step of training is bookkeeping: modules
 that is thrown away. A program is traced once, and each run calls the kernels one after the other. Its losses and
 slopes have the same bits as those of autograd, because the kernels, their arguments and their order are the same.
 What cannot be told to be such a line (hooks, chance other than dropout, layers without an entry here) is refused, and
-is differentiated by autograd as ever.
+is differentiated by autograd as ever. What a graph does not show is found out by a run of both (`program_proof`).
 """
 
 from __future__ import annotations

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import operator
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vallis.core import tree
-from vallis.core.functional import preserving_global_state
 from vallis.numerics.program import Instruction, Program, Slot
+from vallis.numerics.program_graph import NoProgram, graph_of
 from vallis.numerics.program_kernels import (
     Activation,
     BatchNorm,
@@ -53,10 +49,6 @@ _PLAIN_METHODS = frozenset(
 )
 # Sums of more than two slopes depend on the order of the sum, which autograd alone knows.
 _MOST_READERS = 2
-
-
-class NoProgram(Exception):
-    """The network is not a straight line of known kernels; the message says why."""
 
 
 def traced(module: nn.Module, trained: frozenset[str]) -> Program:
@@ -96,7 +88,7 @@ class _Tracing:
         for name, part in self.module.named_modules():
             if any((part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)):
                 raise NoProgram(f"{name or 'the module'} has hooks")
-        graph = _graph_of(self.module)
+        graph = graph_of(self.module)
         instructions, output = [], None
         for node in graph.nodes:
             if node.op == "output":
@@ -118,12 +110,15 @@ class _Tracing:
         for node in graph.nodes:
             parts.append(str(node.format_node()))
             if node.op == "call_module":
-                parts.append(repr(self.module.get_submodule(str(node.target))))
+                layer = self.module.get_submodule(str(node.target))
+                # What a layer says of itself leaves settings out, as the padding of an average.
+                plain = {key: value for key, value in vars(layer).items() if not key.startswith("_")}
+                parts.append(f"{layer!r} {sorted(plain.items())}")
         return "\n".join(parts)
 
     def _placeholder(self, node: fx.Node) -> None:
         if self.places:
-            if node.args or not node.users:  # an argument with a default that nobody reads
+            if not node.users:  # an argument with a default that nobody reads
                 return
             raise NoProgram("it takes more than one input")
         self.places[node.name], self.moving[0] = 0, False
@@ -151,6 +146,8 @@ class _Tracing:
         if node.op == "call_module":
             name = str(node.target)
             return _kernel_of(name, self.module.get_submodule(name), self.names, self.trained), inputs
+        if node.target is getattr and inputs[1:] not in (("shape",), ("ndim",)):
+            raise NoProgram(f"{node.name} is an attribute that may be a tensor")
         if node.op == "call_function" and node.target in _PLAIN_FUNCTIONS:
             if keywords.get("inplace"):
                 raise NoProgram(f"{node.name} writes into its input")
@@ -165,49 +162,6 @@ class _Tracing:
         if isinstance(value, (list, tuple)):  # torch.fx has lists and tuples of its own
             return (list if isinstance(value, list) else tuple)(self._value(part) for part in value)
         return value
-
-
-def _graph_of(module: nn.Module) -> fx.Graph:
-    """The graph of its forward function; traced twice, because what Python draws or counts there would be frozen."""
-    layers = _in_line("", module)
-    if layers is not None:
-        graph = fx.Graph()
-        value = graph.placeholder("x")
-        for name in layers:
-            value = graph.call_module(name, (value,))
-        graph.output(value)
-        return graph
-    graphs, before = [], _held(module)
-    module = copy.deepcopy(module)
-    with preserving_global_state():
-        for seed in (1, 2):
-            random.seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 - it is the generator that a forward function would draw from
-            torch.default_generator.manual_seed(seed)
-            try:
-                graphs.append(fx.Tracer().trace(module))
-            except Exception as error:
-                raise NoProgram(f"its forward function cannot be traced: {error}") from error
-    if len({str([node.format_node() for node in graph.nodes]) for graph in graphs}) > 1:
-        raise NoProgram("its forward function is another one at every call")
-    if _held(module) != before:
-        raise NoProgram("its forward function changes what the module holds")
-    return graphs[0]
-
-
-def _in_line(name: str, module: nn.Module) -> list[str] | None:
-    """The layers of what is nothing but layers in a row, by name: there is no forward function to trace."""
-    if type(module) is not nn.Sequential:
-        return [name] if fx.Tracer().is_leaf_module(module, name) else None
-    parts = [_in_line(f"{name}.{key}" if name else key, part) for key, part in module.named_children()]
-    # (A module that stands twice in a row is named once.)
-    if len(parts) != len(module) or not parts or None in parts:
-        return None
-    return [layer for part in parts if part is not None for layer in part]
-
-
-def _held(module: nn.Module) -> list[tuple[str, str]]:
-    return [(name, tree.fingerprint(value)) for name, value in module.named_buffers()]
 
 
 def _kernel_of(name: str, module: nn.Module, names: Mapping[int, str], trained: frozenset[str]) -> Kernel:

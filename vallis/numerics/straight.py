@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from vallis.core.objective import Objective
 from vallis.core.types import Batch
 from vallis.numerics.program import Instruction, Program, filled
+from vallis.numerics.program_graph import NoProgram
 from vallis.numerics.program_kernels import (
     Activation,
     BatchNorm,
@@ -32,7 +33,7 @@ from vallis.numerics.program_kernels import (
     in_place,
     quarters,
 )
-from vallis.numerics.program_tracing import NoProgram, traced
+from vallis.numerics.program_tracing import traced
 
 # What the answers of the first layer may take, for the origin, two directions and two working copies.
 MOST_BYTES = 2**29

@@ -42,8 +42,9 @@ class Corrupted:
         pixels: "none"; "shuffled" moves the pixels by one permutation, the same for all images of all splits; "random"
             by a permutation of its own for each image; "gaussian" replaces every value by an independent Gaussian with
             the mean and variance that this pixel has over the training set (mean and covariance diagonal of the data),
-            so that places that are always blank stay blank; "gaussian_iid" with those of all pixels of all its images.
-            A permutation moves places in the image and keeps the channels of a place together.
+            so that places that are always blank stay blank; "gaussian_iid" with those of all pixels of all its images,
+            as in the paper (section 2.1). A permutation moves places in the image and keeps the channels of a place
+            together.
     """
 
     base: Problem

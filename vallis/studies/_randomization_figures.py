@@ -21,7 +21,7 @@ KINDS: dict[str, Variant] = {
     "true": {},
     "shuffled pixels": {"pixels": "shuffled"},
     "random pixels": {"pixels": "random"},
-    "Gaussian pixels": {"pixels": "gaussian"},
+    "Gaussian pixels": {"pixels": "gaussian_iid"},
     "random labels": RANDOM_LABELS,
 }
 _GAPS = "Nothing is drawn where a seed did not fit everything within its steps."

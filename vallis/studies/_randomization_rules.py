@@ -14,7 +14,7 @@ from vallis.problems.corrupted import Pixels
 from vallis.studies._rows import by_seed, paired
 
 WEIGHT_DECAY = 5e-4
-NOISES: tuple[Pixels, ...] = ("shuffled", "random", "gaussian")
+NOISES: tuple[Pixels, ...] = ("shuffled", "random", "gaussian_iid")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,7 @@ def takes_longer(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdic
 
 def noise_is_sooner(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
     """Random and Gaussian pixels take fewer steps than random labels."""
-    variants: list[Variant] = [RANDOM_LABELS, {"pixels": "random"}, {"pixels": "gaussian"}]
+    variants: list[Variant] = [RANDOM_LABELS, {"pixels": "random"}, {"pixels": "gaussian_iid"}]
     steps = steps_to_fit(rows, data, DATA_SETS[data].networks, variants)
     met = np.all(steps[:, :, 1:] < steps[:, :, :1], axis=(1, 2))
     with np.errstate(invalid="ignore"):  # not fitted, neither

@@ -86,10 +86,11 @@ class Company:
     def _part(self) -> None:
         """Those that are done take their weights along."""
         for _, member in self._going:
+            # Those that go on may find other company, and counters of steps that they shared would count twice.
+            _optimizers.leave(member.state.optimizer)
             if member.state.done:
                 line = member.line
                 line.lay_out(torch.zeros_like(line.flat.data), torch.zeros_like(line.flat.data))
-                _optimizers.leave(member.state.optimizer)
         self._gather()
 
 

@@ -19,8 +19,10 @@ from vallis.core.own_loss import Picked
 from vallis.core.poisoned_losses import PoisonedLoss
 from vallis.core.types import Batch, Task
 from vallis.numerics.program import Program
+from vallis.numerics.program_graph import NoProgram
 from vallis.numerics.program_kernels import Weights
-from vallis.numerics.program_tracing import NoProgram, traced
+from vallis.numerics.program_proof import is_proved
+from vallis.numerics.program_tracing import traced
 from vallis.numerics.stacked import Stacked, aligned
 
 # Each number is changed by itself, whatever stands beside it.
@@ -50,12 +52,16 @@ class Line:
     def of(module: nn.Module, params: Mapping[str, nn.Parameter], tasks: Iterable[Task], optimizer: str) -> Line | None:
         """The line of a module, whose parameters become views of one vector; None where autograd must do it."""
         kinds = {(value.dtype, value.device.type) for value in params.values()}
-        single = all(isinstance(task.splits["train"].take(_FIRST).x, torch.Tensor) for task in tasks)
+        splits = [task.splits["train"] for task in tasks]
+        some = [split.take(_FEW % len(split)).x for split in splits]
+        single = all(isinstance(x, torch.Tensor) for x in some)
         if optimizer not in _ELEMENTWISE or not single or len(kinds) != 1 or kinds.pop()[1] != "cpu":
             return None
         try:
             program = traced(module, frozenset(params))
         except NoProgram:
+            return None
+        if not all(is_proved(program, module, params, x) for x in {(x.shape, x.dtype): x for x in some}.values()):
             return None
         first = next(iter(params.values()))
         size = sum(aligned(value.numel(), value.dtype) for value in params.values())
@@ -91,7 +97,8 @@ class Line:
         return value, outputs
 
 
-_FIRST = torch.zeros(1, dtype=torch.int64)
+# What a program is proved on: enough for batch normalisation.
+_FEW = torch.arange(4)
 
 
 def slope_of(loss: Loss, outputs: torch.Tensor, y: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 
 from vallis.core import tree
@@ -85,12 +87,22 @@ def _looked_at(state: State, batch: Batch) -> tuple[tuple[Any, Any], Judged | No
 
 @contextmanager
 def noise(rng: Rng, device: torch.device) -> Iterator[None]:
-    """Within it, torch's global generators stand at the start of this stream; after it, where they stood before."""
+    """Within it, the global generators of torch, Python and numpy stand at the start of this stream.
+
+    After it, they stand where they stood before.
+    """
     on_cuda = device.type == "cuda"
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     with torch.random.fork_rng(devices=[device] if on_cuda else []):
         # Not torch.manual_seed: it would also seed every other device of the caller's.
         torch.default_generator.manual_seed(rng.seed)
         if on_cuda:
             with torch.cuda.device(device):
                 torch.cuda.manual_seed(rng.seed)
-        yield
+        random.seed(rng.seed)
+        np.random.seed(rng.seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)

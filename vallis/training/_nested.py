@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from vallis.core.errors import DataError, SettingsError
-from vallis.core.types import Packed, Task
+from vallis.core.types import Packed, StepInfo, Task
 
 _WITHIN = "within/"
 
@@ -24,6 +25,11 @@ def packed_within(packed: Packed) -> Packed:
     held = {name: value for name, value in packed.tensors.items() if name.startswith(_WITHIN)}
     tensors = {name.removeprefix(_WITHIN): value for name, value in held.items()}
     return Packed(tensors=tensors, values=packed.values["within"])
+
+
+def in_stage(info: StepInfo, name: str) -> StepInfo:
+    """A step of the training within as one of this stage; stages of its own are parts of it."""
+    return replace(info, stage=f"{name}, {info.stage}" if info.stage else name)
 
 
 def only_task(tasks: tuple[Task, ...], training: str) -> Task:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 
 from vallis.core.data import Arrays
-from vallis.core.errors import DataError
+from vallis.core.errors import DataError, SettingsError
 from vallis.core.objective import Objective
 from vallis.core.protocols import Training
 from vallis.core.rng import Rng
@@ -102,10 +102,19 @@ class EarlyStopping:
         return State(inner=inner, tasks=tasks, split=split, best=self.base.solution(inner))
 
     def step(self, state: State) -> StepInfo:
-        """One step of `base`."""
+        """One step of `base`.
+
+        Raises:
+            SettingsError: `base` begins anew on its way, so that weights of its stages do not compare.
+        """
         if state.reason:
             return StepInfo(step=state.step, loss=math.nan, task=state.split.name, done=True, reason=state.reason)
         info = self.base.step(state.inner)
+        if info.stage:
+            raise SettingsError(
+                f'a base of one stage was required by early_stopping, one with others than "{info.stage}" came: '
+                "give early_stopping to the trainings within it"
+            )
         state.step = info.step
         if info.done or info.step % self.check_every == 0:
             self._look(state)

@@ -209,8 +209,8 @@ class GradientDescent:
         return state
 
     def company(self, state: State) -> Hashable | None:
-        """See `vallis.core.protocols.Companionable`; a class that steps in a way of its own goes alone."""
-        return company_of(state) if type(self).step is GradientDescent.step else None
+        """See `vallis.core.protocols.Companionable`; a derived class goes alone: it may change any part."""
+        return company_of(state) if type(self) is GradientDescent and not state.done else None
 
     @staticmethod
     def together(members: Sequence[tuple[GradientDescent, State]]) -> Company:

@@ -21,7 +21,7 @@ from vallis.core.protocols import Training
 from vallis.core.rng import Rng
 from vallis.core.types import Net, Packed, Solution, StepInfo, Task
 from vallis.problems._checks import check_choice, check_number, check_share
-from vallis.training._nested import only_task, pack_within, packed_within
+from vallis.training._nested import in_stage, only_task, pack_within, packed_within
 
 Start = Literal["rewind", "reinitialise", "random_mask"]
 Tensors = Mapping[str, torch.Tensor]
@@ -124,8 +124,9 @@ class IterativePruning:
     def step(self, state: State) -> StepInfo:
         """One step of `base`, after which what was removed is zero again."""
         if state.reason:
-            return StepInfo(step=state.step, loss=math.nan, task=state.tasks[0].name, done=True, reason=state.reason)
-        info = self.base.step(state.inner)
+            last = StepInfo(step=state.step, loss=math.nan, task=state.tasks[0].name, done=True, reason=state.reason)
+            return in_stage(last, _round(state))
+        info = in_stage(self.base.step(state.inner), _round(state))
         _keep_out(state)
         state.step = state.before + info.step
         if info.done and (state.round == self.num_rounds or info.reason == "diverged"):
@@ -193,6 +194,10 @@ def shuffled(value: torch.Tensor, rng: Rng) -> torch.Tensor:
     """The entries of a tensor in random order."""
     order = torch.randperm(value.numel(), generator=rng.torch())
     return value.reshape(-1)[order.to(value.device)].view(value.shape)
+
+
+def _round(state: State) -> str:
+    return f"round {state.round + 1}"
 
 
 def _weights_of(inner: Any) -> Tensors | None:

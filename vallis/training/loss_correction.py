@@ -24,9 +24,11 @@ from vallis.core.rng import Rng
 from vallis.core.types import Net, Packed, Solution, StepInfo, Task
 from vallis.numerics.transition_matrix import estimate_transition, mixed_with_identity, predicted_probabilities
 from vallis.problems._checks import check_choice, check_part, check_share
-from vallis.training._nested import only_task, pack_within, packed_within
+from vallis.training._nested import in_stage, only_task, pack_within, packed_within
 
 Correction = Literal["forward", "backward"]
+# The names of its stages.
+ESTIMATING, CORRECTED = "estimating the transition matrix", "with the corrected loss"
 _CORRECTIONS: Mapping[str, type[CorrectedCrossEntropy]] = {"forward": ForwardCorrected, "backward": BackwardCorrected}
 
 
@@ -131,8 +133,10 @@ class LossCorrection:
         """
         if state.transition is not None:
             info = self.base.step(state.inner)
+            # With a matrix that was given, there is no other stage.
+            info = in_stage(info, CORRECTED) if self.transition is None else info
             return replace(info, step=state.before + info.step)
-        info = self._first.step(state.inner)
+        info = in_stage(self._first.step(state.inner), ESTIMATING)
         if not info.done:
             return info
         state.before = info.step

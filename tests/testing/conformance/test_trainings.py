@@ -11,6 +11,7 @@ from vallis.testing.awkward.company import StackedDescent
 from vallis.testing.awkward.reinforced_messages import ReinforcedMessages
 from vallis.testing.conformance import trainings
 from vallis.testing.conformance.parts import Broken
+from vallis.training._descent_company import company_of
 from vallis.training.gradient_descent import GradientDescent
 
 SHORT: dict[str, Any] = {"max_steps": 6, "batch_size": 10, "learning_rate": 0.05}
@@ -116,6 +117,9 @@ class Immortal(GradientDescent):
 @dataclass(frozen=True, kw_only=True)
 class Crowding(GradientDescent):
     """In company it learns faster."""
+
+    def company(self, state: Any) -> Any:
+        return company_of(state)
 
     @staticmethod
     def together(members: Any) -> Any:

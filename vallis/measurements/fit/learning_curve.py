@@ -1,7 +1,8 @@
 """How the training loss falls from step to step, and when it has come down to a level.
 
 Definition: the mean, over each window of steps, of the loss of the batches before their update, with dropout and
-    augmentation as they were. Time to fit is the end of the first window whose mean is at or below the level.
+    augmentation as they were. Time to fit is the end of the first window whose mean is at or below the level. Where a
+    training has stages, each from the first weights on, all is of the last, and steps are counted from its start.
 Unit: the loss's own (nats where it is a log-likelihood); steps.
 Source: Zhang et al. (2017), figure 1a.
 Cost: nothing beyond training.
@@ -33,6 +34,7 @@ from vallis.core.types import (
     StepInfo,
     Task,
 )
+from vallis.measurements import _stages
 from vallis.numerics.surface import loss_unit
 
 
@@ -45,7 +47,7 @@ class LearningCurve:
         level: the loss at which an example counts as fitted on average.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "training"
     needs: ClassVar[frozenset[str]] = frozenset()
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -74,11 +76,13 @@ class LearningCurve:
         return cls(window=2)
 
     def begin(self, tasks: tuple[Task, ...]) -> dict[str, Any]:
-        return {"means": [], "steps": [], "open": [], "step": 0, "unit": loss_unit(tasks[0].loss)}
+        return {"means": [], "steps": [], "open": [], "step": 0, "unit": loss_unit(tasks[0].loss), **_stages.none()}
 
     def watch(self, memory: dict[str, Any], info: StepInfo) -> None:
+        if _stages.is_next(memory, info):
+            memory.update(means=[], steps=[], open=[])
         memory["open"].append(info.loss if math.isfinite(info.loss) else None)  # JSON has no infinity
-        memory["step"] = info.step
+        memory["step"] = info.step - memory["before_stage"]
         if len(memory["open"]) == self.window:
             _close(memory)
 
@@ -99,7 +103,7 @@ class LearningCurve:
             method = f"end of the first window of {self.window} steps whose mean loss is at most {self.level:g}"
             first = float(steps[reached[0]])
             values["steps_to_level"] = Estimate(value=first, stderr=0.0, n=1, unit="steps", method=method)
-        return Result(values=values, notes=self._notes(means, bool(len(reached))))
+        return Result(values=values, notes=(*self._notes(means, bool(len(reached))), *_stages.notes(memory)))
 
     def _notes(self, means: Any, reached: bool) -> tuple[Note, ...]:
         if not np.isfinite(means).all():

@@ -5,7 +5,8 @@ Definition: at each presentation (in the batch, before the update) an example is
     right is never learned, and counted apart. Confidence and variability are mean and standard deviation of the
     probability, correctness the share right, the area under the margin the mean margin, and the error norm (EL2N) the
     mean of |softmax - one_hot| over the first presentations. Where a split "true_labels" says which labels are noisy,
-    each score is tried as a detector of them.
+    each score is tried as a detector of them. Where a training has stages, each from the first weights on, they are of
+    the last alone.
 Unit: a count, a share of examples, a probability; nats for margins.
 Source: Toneva et al. (2019), section 3; Swayamdipta et al. (2020), section 2; Pleiss et al. (2020), equation 2; Paul et
     al. (2021), definition 2.2.
@@ -36,6 +37,7 @@ from vallis.core.types import (
     StepInfo,
     Task,
 )
+from vallis.measurements import _stages
 from vallis.measurements.memorization import _example_dynamics_figures, _pending_answers
 from vallis.numerics.dynamics import DynamicsRecorder
 from vallis.numerics.example_scores import first_learned, within
@@ -56,7 +58,7 @@ class ExampleDynamics:
         num_named: how many of the most forgotten and of the hardest examples are named.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "training"
     needs: ClassVar[frozenset[str]] = frozenset()
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -111,9 +113,11 @@ class ExampleDynamics:
         if all(part is not None for part in found):
             names, marks = (torch.cat(parts) for parts in zip(*[part for part in found if part], strict=True))
             memory["noisy"] = marks[names.argsort()]
-        return {**memory, "losses": losses}
+        return {**memory, "losses": losses, **_stages.none()}
 
     def watch(self, memory: dict[str, Any], info: StepInfo) -> None:
+        if _stages.is_next(memory, info):
+            memory.update(DynamicsRecorder(identities=memory["identities"]).memory(), pending=0)
         scores, targets = (None, None) if info.answers is None else (info.answers.scores, info.answers.targets)
         losses = memory["losses"]
         kind, ignored = losses.get(info.task) or next(iter(losses.values()))
@@ -133,7 +137,7 @@ class ExampleDynamics:
         values |= self._named(recorder) | _fractions(values) | _curves(recorder)
         if "noisy" in memory:
             values |= _of_noise(values, recorder, memory["noisy"])
-        return Result(values=values, notes=_notes(recorder, values))
+        return Result(values=values, notes=(*_notes(recorder, values), *_stages.notes(memory)))
 
     def _of_examples(self, recorder: DynamicsRecorder) -> _Values:
         chosen = recorder.seen > 0
