@@ -65,6 +65,14 @@ def decades(figure: Figure, letter: str) -> float:
     return math.log10(max(ends) / min(ends)) if ends else 1.0
 
 
+def largest(figure: Figure, letter: str) -> float:
+    """The largest magnitude along an axis; 0 where there are no numbers."""
+    names = ("y", "low", "high") if letter == "y" else (letter,)
+    held = [getattr(mark, name) for mark in figure.marks for name in names]
+    known = [np.abs(array[np.isfinite(array)]) for array in held if isinstance(array, np.ndarray)]
+    return max((float(array.max()) for array in known if array.size), default=0.0)
+
+
 def words_along(figure: Figure, letter: str) -> list[str]:
     """All words along an axis, in the order in which the marks bring them."""
     held = (getattr(mark, letter) for mark in figure.marks)
