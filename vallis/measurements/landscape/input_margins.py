@@ -2,7 +2,7 @@
 
 Definition: the Euclidean distance of an example to the nearest change of the answer that is found along gradients;
     negative where the answer is wrong. Each is confirmed by the flip and has converged where the way to it is at a
-    right angle to the boundary. For linear scores it is exact, else an upper bound.
+    right angle to the boundary. For linear scores whose nearest rival is looked at it is exact, else an upper bound.
 Unit: that of the inputs.
 Source: Moosavi-Dezfooli et al. (2016), algorithm 2; Huang et al. (2019), section 4 (flat minima have wide margins).
 Cost: for each example about one gradient for each of `num_rivals` classes a step, and 30 passes forward a refinement.
