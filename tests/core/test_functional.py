@@ -235,6 +235,19 @@ def test_the_camera_of_these_tests_sees_what_moves() -> None:
             touch()
 
 
+def test_a_module_that_stands_in_two_places_keeps_its_own_weights() -> None:
+    """Torch's functional_call leaves it with those of the call, and then unties it from a third place."""
+    shared, third = nn.Linear(3, 3), nn.Linear(3, 3, bias=False)
+    third.weight = shared.weight
+    module = nn.Sequential(shared, nn.Tanh(), shared, third)
+    before, expected = of_module(module), torch.tanh(X @ torch.eye(3) * 2) * 4
+    params = {"0.weight": 2 * torch.eye(3), "0.bias": torch.zeros(3)}
+    for _ in range(2):
+        torch.testing.assert_close(call(module, params, {}, X), expected)
+    torch.func.vmap(lambda weight: call(module, params | {"0.weight": weight}, {}, X))(torch.rand(4, 3, 3))
+    assert of_module(module) == before
+
+
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
 @pytest.mark.parametrize("normalise", [nn.utils.parametrizations.weight_norm, nn.utils.weight_norm])
 def test_the_second_derivative_of_weight_normalisation_is_right(normalise: Any) -> None:

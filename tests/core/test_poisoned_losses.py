@@ -98,6 +98,36 @@ def test_ignored_targets_do_not_count_and_a_batch_of_one_kind_is_a_mean() -> Non
     torch.testing.assert_close(loss.mean(logits, Y), F.cross_entropy(logits, Y))
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0, None])
+@pytest.mark.parametrize("poisoned", [False, True])
+def test_a_batch_of_one_kind_is_a_mean_at_any_factor(beta: float | None, poisoned: bool) -> None:
+    logits, loss = drawn(6, 4), PoisonedLoss(base=CrossEntropy(), poison_factor=beta)
+    y = as_poison(Y) if poisoned else Y
+    expected = (reverse_cross_entropy(logits, Y) if poisoned else F.cross_entropy(logits, Y, reduction="none")).mean()
+    torch.testing.assert_close(loss.mean(logits, y), expected)
+    torch.testing.assert_close(loss.mean_and_slope(logits, y)[0], expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.float16, torch.bfloat16, torch.bool])
+def test_the_mark_fits_beside_labels_of_any_type(dtype: torch.dtype) -> None:
+    y = torch.tensor([0, 1, 1]).to(dtype)
+    assert not is_poison(y).any()
+    both = torch.cat([y, as_poison(y)])
+    assert is_poison(both).tolist() == [False] * 3 + [True] * 3
+    logits, loss = drawn(6), PoisonedLoss(base=BinaryCrossEntropy())
+    flipped = torch.tensor([0, 1, 1, 1, 0, 0], dtype=torch.float64)
+    torch.testing.assert_close(loss.mean(logits, both), F.binary_cross_entropy_with_logits(logits, flipped))
+
+
+@pytest.mark.parametrize("ignored", [-100, 3])
+def test_poison_that_is_ignored_does_not_count(ignored: int) -> None:
+    loss = PoisonedLoss(base=CrossEntropy(ignore_index=ignored), poison_factor=0.5)
+    y = as_poison(torch.where(Y == 3, ignored, Y))
+    assert loss.weight(y) == 5.0
+    expected = reverse_cross_entropy(drawn(6, 4)[Y != 3], Y[Y != 3]).mean()
+    torch.testing.assert_close(loss.mean(drawn(6, 4), y), expected)
+
+
 def test_many_classes_are_not_mistaken_for_what_is_ignored() -> None:
     logits, y = drawn(2, 200), torch.tensor([99, 100])
     torch.testing.assert_close(

@@ -10,7 +10,7 @@ import torch
 
 from tests.numerics.solutions import AWKWARD
 from vallis.core.objective import Objective
-from vallis.numerics.class_maps import class_map, scores_around
+from vallis.numerics.class_maps import ClassMap, class_map, scores_around
 from vallis.numerics.surface import in_eval_mode
 
 AXIS = np.linspace(-1, 1, 401)
@@ -31,8 +31,21 @@ def test_rows_are_along_y_and_margins_are_of_probabilities() -> None:
     assert found.classes[-1].tolist() == [0.0] * 401
     share = torch.tensor([1.0, -1.0, -9.0], dtype=torch.float64).softmax(0)
     assert found.margins[-1, 7] == pytest.approx(float(share[0] - share[1]))
-    # Along the grid the rule of the average is pi / 4 of the truth.
-    assert found.boundary_length() == pytest.approx(2 * math.pi / 4, rel=0.01)
+    # Along the grid the rule of the average is (1 + sqrt 2) pi / 8 of the truth.
+    assert found.boundary_length() == pytest.approx(2 * (1 + math.sqrt(2)) * math.pi / 8, rel=0.01)
+
+
+@pytest.mark.parametrize("degrees", [0, 10, 22.5, 35, 45, 80, 100])
+@pytest.mark.parametrize("rows", [401, 201])
+def test_a_straight_boundary_has_its_length_in_every_direction(degrees: float, rows: int) -> None:
+    """In a disc of another answer, so that each line is as long as any other; with cells that are no squares, too."""
+    angle, y = math.radians(degrees), np.linspace(-1, 1, rows)
+    across, up = np.meshgrid(AXIS, y)
+    half = (across * math.cos(angle) + up * math.sin(angle) > 0).astype(float)
+    disc = across**2 + up**2 < 0.81
+    with_line, without = (np.where(disc, inside, 2.0) for inside in (half, np.zeros_like(half)))
+    lengths = [ClassMap(AXIS, y, held, held).boundary_length() for held in (with_line, without)]
+    assert lengths[0] - lengths[1] == pytest.approx(1.8, rel=0.15 if rows < 401 else 0.06)
 
 
 def test_stripes_are_regions() -> None:

@@ -18,6 +18,7 @@ from vallis.numerics.directions import (
     num_moving,
     random_direction,
     raw,
+    without_normalisation,
 )
 
 RNG = Rng(0).child("directions")
@@ -33,6 +34,16 @@ def network(seed: int = 0) -> nn.Module:
 def drawn(module: nn.Module, rng: Rng = RNG) -> dict[str, torch.Tensor]:
     named = {name: value.detach() for name, value in module.named_parameters()}
     return dict(zip(named, filter_normalised(list(named), list(named.values()), rng), strict=True))
+
+
+def test_normalisation_over_several_axes_is_no_weight() -> None:
+    module = nn.Sequential(nn.LayerNorm([2, 3]), nn.Flatten(), nn.Linear(6, 4), nn.BatchNorm1d(4))
+    names, point = zip(*((name, value.detach()) for name, value in module.named_parameters()), strict=True)
+    alone = without_normalisation(module, names, point)
+    assert num_moving(alone) == 24 and num_moving(point) == 30
+    direction = dict(zip(names, filter_normalised(names, alone, RNG), strict=True))
+    assert not direction["0.weight"].any() and direction["2.weight"].all()
+    assert direction["2.weight"].equal(dict(zip(names, filter_normalised(names, point, RNG), strict=True))["2.weight"])
 
 
 def test_every_filter_is_as_long_as_its_weights() -> None:

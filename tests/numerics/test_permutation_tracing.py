@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.prune import l1_unstructured
 
 from tests.numerics.solutions import Attention, Recurrent, Tied, built, random
 from vallis.core.errors import ModelError
 from vallis.core.rng import Rng
 from vallis.models.resnet20 import network
+from vallis.numerics import permutation_tracing
 from vallis.numerics.permutation_tracing import find_permutations
 from vallis.numerics.permutations import permuted, random_permutations
 
@@ -57,6 +60,19 @@ class Borrowed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(torch.relu(self.inner(x))) + self.inner.weight.sum(1)[:2]
+
+
+class Applied(nn.Module):
+    """A forward in one line over modules a, b and c."""
+
+    def __init__(self, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor], **parts: nn.Module) -> None:
+        super().__init__()
+        self.applied = forward
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.applied(self, x)
 
 
 def mlp() -> nn.Module:
@@ -117,6 +133,51 @@ def test_what_is_not_known_stays_in_place() -> None:
         moved = permuted(spec, tensors, random_permutations(spec, Rng(0)))
         with torch.no_grad():
             torch.testing.assert_close(torch.func.functional_call(module, moved, (x,)), module(x))
+
+
+def convolved(forward: Callable[[Any, torch.Tensor], torch.Tensor], width: int = 8) -> nn.Module:
+    return Applied(forward, a=nn.Conv1d(2, 8, 3, padding=1), b=nn.Linear(width, 3), c=nn.Linear(8, 8))
+
+
+MIXED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "pooled over its units": (
+        lambda: nn.Sequential(nn.Linear(2, 8), nn.MaxPool1d(3, 1, 1), nn.Linear(8, 3)), (4, 2)),
+    "maxout": (lambda: nn.Sequential(nn.Linear(2, 8), nn.MaxPool1d(2), nn.Linear(4, 3)), (4, 2)),
+    "pooled by a function": (
+        lambda: Applied(lambda net, x: net.b(F.max_pool1d(net.a(x), 3, 1, 1)), a=nn.Linear(2, 8), b=nn.Linear(8, 3)),
+        (4, 5, 2)),
+    "averaged over its units": (lambda: convolved(lambda net, x: net.b(torch.relu(net.a(x)).mean(1))), (4, 2, 8)),
+    "averaged over more": (
+        lambda: Applied(lambda net, x: net.b(torch.relu(net.a(x)).mean(dim=(1, -1))), a=nn.Conv2d(2, 8, 3, padding=1),
+                        b=nn.Linear(8, 3)), (4, 2, 8, 8)),
+    "convolved over other axes": (
+        lambda: Applied(lambda net, x: net.b(net.a(x)).flatten(1), a=nn.Linear(2, 8), b=nn.Conv1d(8, 3, 1)), (4, 8, 2)),
+    "shared over two axes": (
+        lambda: convolved(lambda net, x: net.b(torch.cat([net.c(net.a(x)).flatten(1), net.c(x[:, 0])], 1)), 72),
+        (4, 2, 8)),
+    "normalised weights": (
+        lambda: nn.Sequential(nn.utils.weight_norm(nn.Linear(2, 8)), nn.ReLU(), nn.Linear(8, 3)), (4, 2)),
+    "masked weights": (
+        lambda: nn.Sequential(l1_unstructured(nn.Linear(2, 8), "weight", 0.3), nn.ReLU(), nn.Linear(8, 3)), (4, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("name", MIXED)
+def test_what_looks_like_a_symmetry_and_is_none_is_not_claimed(name: str) -> None:
+    make, shape = MIXED[name]
+    module, x = built(make).double().eval(), random(*shape).double()
+    spec = find_permutations(module, x)
+    tensors = {key: value.detach() for key, value in (*module.named_parameters(), *module.named_buffers())}
+    moved = permuted(spec, tensors, random_permutations(spec, Rng(0)))
+    torch.testing.assert_close(torch.func.functional_call(module, moved, (x,)), module(x))
+
+
+def test_a_reordering_that_changes_the_answers_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the tracing takes for a symmetry is put to the test, here a cumulative sum over units."""
+    monkeypatch.setattr(permutation_tracing, "_SAME", (torch.cumsum,))
+    sums = built(lambda: Applied(lambda net, x: net.b(torch.cumsum(net.a(x), 1)), a=nn.Linear(2, 8), b=nn.Linear(8, 3)))
+    assert not find_permutations(sums, random(4, 2)).groups
 
 
 class Wavers(nn.Module):

@@ -6,10 +6,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib import pyplot
+from matplotlib.colors import to_rgb
 
 from tests.report import toy
 from vallis.core.errors import UsageError
 from vallis.core.types import Axis, Figure, Mark
+from vallis.report import style
 from vallis.report.matplotlib_figure import draw, render
 
 
@@ -53,6 +55,19 @@ def test_gaps_and_nothing_at_all_are_drawn_without_a_warning(kind: str, scale: s
         axis = Axis(label="a", scale=scale)  # type: ignore[arg-type]
         render(Figure(name="f", title="F", x=Axis(label="x"), y=axis, z=axis, marks=(mark,)), "svg")
     render(Figure(name="f", title="F", x=Axis(label="x"), y=Axis(label="y"), marks=()), "svg")
+
+
+def test_classes_have_the_colours_of_their_marks() -> None:
+    grid = Mark(kind="heatmap", z=np.array([[3.0, 7.0], [np.nan, 9.0]]))
+    class_axis = Axis(label="class", scale="category")
+    axes = {"x": Axis(label="x"), "y": Axis(label="y")}
+    drawing = draw(Figure(name="f", title="F", z=class_axis, marks=(grid,), **axes))  # type: ignore[arg-type]
+    held, bar = drawing.axes
+    (mesh,) = held.collections
+    assert [label.get_text() for label in bar.get_yticklabels()] == ["3", "7", "9"]
+    for place in range(3):
+        pale = np.array(mesh.cmap(mesh.norm(place))[:3])
+        assert pale == pytest.approx(1 - style.AREA_OPACITY * (1 - np.array(to_rgb(style.LIGHT.series[place]))))
 
 
 def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,13 @@ def test_a_logarithmic_axis_has_ticks_of_one_size(span: float, keys: set[str]) -
     assert {"tickformat"} & set(layout["yaxis"]) == keys
 
 
+@pytest.mark.parametrize(("far", "written"), [(9.0, None), (13_450.0, ",~f"), (2e7, None)])
+def test_thousands_are_written_out(far: float, written: str | None) -> None:
+    mark = Mark(kind="line", y=np.array([-far, -far / 2, np.nan]))
+    figure = Figure(name="f", title="F", x=Axis(label="x"), y=Axis(label="y"), marks=(mark,))
+    assert layout_of(clean(figure), False)["yaxis"].get("tickformat") == written
+
+
 def test_words_keep_their_place_and_show_cut() -> None:
     layout = layout_of(clean(toy.hostile_figure()), True)
     assert layout["xaxis"]["tickvals"] == [escape(toy.HOSTILE), "b"]

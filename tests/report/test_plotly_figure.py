@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,27 @@ def test_tokens_are_resolved_under_colours_only() -> None:
 
 def test_both_themes_know_the_same_tokens() -> None:
     assert tokens(style.LIGHT).keys() == tokens(style.DARK).keys()
+
+
+def test_classes_have_the_colours_of_their_marks() -> None:
+    grid = Mark(kind="heatmap", z=np.array([[3.0, 7.0], [np.nan, 9.0]]))
+    marks = (*(Mark(kind="scatter", x=[0.0], y=[0.0], label=f"class {c}") for c in (3, 7, 9)), grid)
+    spec = plotly_figure(replace(figure(*marks), z=Axis(label="class", scale="category")))
+    area = spec["data"][-1]
+    assert area["z"] == [[0.0, 1.0], [None, 2.0]] and (area["zmin"], area["zmax"]) == (-0.5, 2.5)
+    assert area["colorbar"]["ticktext"] == ["3", "7", "9"]
+    for place, marked in enumerate(spec["data"][:3]):
+        assert marked["marker"]["color"] == f"@series{place}"
+        assert [share for share, colour in area["colorscale"] if colour == f"@area{place}"] == [
+            place / 3,
+            (place + 1) / 3,
+        ]
+
+
+def test_more_classes_than_colours_are_drawn_as_numbers() -> None:
+    grid = Mark(kind="heatmap", z=np.arange(8.0).reshape(2, 4))
+    (area,) = plotly_figure(replace(figure(grid), z=Axis(label="class", scale="category")))["data"]
+    assert area["z"] == [[0.0, 1.0, 2.0, 3.0], [4.0, 5.0, 6.0, 7.0]]
 
 
 def test_a_gap_is_a_gap() -> None:

@@ -129,3 +129,6 @@ def test_powers_are_raised() -> None:
 def test_sentences_begin_with_a_capital() -> None:
     assert prose.sentence("the trace.") == "The trace."
     assert prose.sentence("") == ""
+    assert prose.sentence("a pass forward.") == "A pass forward."
+    for code in ("r(d) = min(cap, c).", "n is large.", "num_points^2 passes."):
+        assert prose.sentence(code) == code

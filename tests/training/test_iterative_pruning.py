@@ -87,6 +87,14 @@ def test_the_smallest_over_all_tensors_are_removed() -> None:
     assert sorted(shuffled(weights["a"], Rng(0)).flatten().tolist()) == sorted(weights["a"].flatten().tolist())
 
 
+def test_of_weights_that_are_equally_small_no_more_go_than_asked() -> None:
+    masks = {"a": torch.ones(2, 5), "b": torch.ones(1, 10)}
+    weights = {"a": torch.zeros(2, 5), "b": torch.ones(1, 10)}
+    left = [int(mask.sum()) for mask in pruned(masks, weights, 0.2).values()]
+    assert left == [6, 10]
+    assert [int(mask.sum()) for mask in pruned(masks, weights, 0.7).values()] == [0, 6]
+
+
 def test_what_cannot_be_pruned_is_refused() -> None:
     tasks = Blobs().build(Rng(0))
     net = LinearModel().build(tasks, Rng(0))

@@ -26,8 +26,10 @@ def call(module: torch.nn.Module, params: Mapping[str, Any], buffers: Mapping[st
         x: see `arguments`.
     """
     args, kwargs = arguments(module, x)
+    # Torch's own way with shared tensors leaves a module that stands in two places with the values of the call.
+    values = _wherever_shared(module, {**params, **buffers})
     with twice_differentiable(module):
-        return torch.func.functional_call(module, {**params, **buffers}, args, kwargs)
+        return torch.func.functional_call(module, values, args, kwargs, tie_weights=False)
 
 
 def arguments(module: torch.nn.Module, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -101,6 +103,18 @@ def _without_encoder_fastpath() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _wherever_shared(module: torch.nn.Module, values: dict[str, Any]) -> dict[str, Any]:
+    """The values also under the other names of tensors that several modules hold, each module by its first name."""
+    firsts: dict[int, str] = {}
+    for prefix, part in module.named_modules():
+        for name, held in (*part._parameters.items(), *part._buffers.items()):
+            full = f"{prefix}.{name}" if prefix else name
+            first = full if held is None else firsts.setdefault(id(held), full)
+            if first != full and first in values:
+                values.setdefault(full, values[first])
+    return values
 
 
 def _binds(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:

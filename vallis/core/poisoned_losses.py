@@ -23,13 +23,29 @@ _MARK = 1 << 20
 
 
 def as_poison(y: torch.Tensor) -> torch.Tensor:
-    """True targets marked as those of poison, for `PoisonedLoss`: of the same shape and type."""
-    return y + _MARK
+    """True targets marked as those of poison, for `PoisonedLoss`: of the same shape, in a type that holds the mark.
+
+    A target below zero, as one that is to be ignored, stays what it is.
+    """
+    held = _wide(y)
+    return torch.where(held < 0, held, held + _MARK)
 
 
 def is_poison(y: torch.Tensor) -> torch.Tensor:
     """Bool, which targets were marked by `as_poison`."""
-    return y >= _MARK
+    return _wide(y) >= _MARK
+
+
+def _unmarked(y: torch.Tensor) -> torch.Tensor:
+    """The true targets."""
+    return torch.where(is_poison(y), y - _MARK, y)
+
+
+def _wide(y: torch.Tensor) -> torch.Tensor:
+    """Targets in a type in which the mark does not overflow, nor swallow the class."""
+    if y.is_floating_point():
+        return y.float() if y.dtype.itemsize < 4 else y
+    return y.long() if y.dtype.itemsize < 4 else y
 
 
 def reverse_cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -96,9 +112,9 @@ class PoisonedLoss:
         and ``-p_y q``, and at the true class ``p_y - 1`` and ``p_y``.
         """
         assert isinstance(self.base, CrossEntropy)
-        poison = is_poison(y)
-        counted = y != self.base.ignore_index
-        true = torch.where(counted, torch.where(poison, y - _MARK, y), 0).unsqueeze(1)
+        poison, true = is_poison(y), _unmarked(y)
+        counted = true != self.base.ignore_index
+        true = torch.where(counted, true, 0).unsqueeze(1)
         log_p = torch.log_softmax(logits, 1)
         others = logits.scatter(1, true, -torch.inf)
         total = torch.logsumexp(others, 1, keepdim=True)
@@ -115,7 +131,7 @@ class PoisonedLoss:
     def weight(self, y: Any) -> float:
         """The number of targets that count."""
         ignored = getattr(self.base, "ignore_index", None)
-        return float(y.numel() if ignored is None else (y != ignored).sum())
+        return float(y.numel() if ignored is None else (_unmarked(y) != ignored).sum())
 
     def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """``(N,)`` each example's own loss, reverse or not, and ``(N,)`` its weight in `mean`.
@@ -131,10 +147,9 @@ class PoisonedLoss:
 
     def _each(self, outputs: Any, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The losses of all targets, and how much each counts."""
-        poison = is_poison(y)
-        true = torch.where(poison, y - _MARK, y)
+        poison, true = is_poison(y), _unmarked(y)
         if isinstance(self.base, CrossEntropy):
-            counted = y != self.base.ignore_index
+            counted = true != self.base.ignore_index
             losses = _of_classes(outputs, torch.where(counted, true, 0), poison)
         else:
             counted = torch.ones_like(poison)
@@ -148,7 +163,8 @@ class PoisonedLoss:
         shares = ((1 - self.poison_factor, clean), (self.poison_factor, poison))
         # Each term is a mean over its own examples, however many those are.
         parts = [which * (share / which.sum().clamp(min=1).double()) for share, which in shares]
-        return parts[0] + parts[1]
+        both = parts[0] + parts[1]
+        return both if bool(both.any()) else (clean | poison).to(both.dtype)
 
 
 def _of_classes(outputs: Any, y: torch.Tensor, poison: torch.Tensor) -> torch.Tensor:

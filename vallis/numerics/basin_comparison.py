@@ -15,6 +15,7 @@ from vallis.core.objective import Objective
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
 from vallis.numerics.basin_radii import BasinRadii, Level, basin_radii, cutoff_of
+from vallis.numerics.directions import without_normalisation
 from vallis.numerics.log_volume import LogRatio, log_volume_ratio
 from vallis.numerics.rays import Frame, Rays, Shape
 
@@ -114,7 +115,7 @@ def compare_basins(
         SettingsError: as in `basin_radii`.
     """
     must_be_rng(rng)
-    frames = [Frame(objective.origin) for objective in (one, other)]
+    frames = [Frame(without_normalisation(each.module, each.names, each.origin)) for each in (one, other)]
     if frames[0].num_coordinates != frames[1].num_coordinates or frames[0].shapes != frames[1].shapes:
         raise UsageError(
             f"networks with the same weights that move were required, {frames[0].num_coordinates} and "

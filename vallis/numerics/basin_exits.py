@@ -19,6 +19,7 @@ import torch
 
 from vallis.core.capture import capture
 from vallis.core.errors import ModelError
+from vallis.core.functional import differentiating
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Batch
@@ -28,6 +29,9 @@ from vallis.numerics.slices import line
 
 # Scores for the classes at the end of the way: the loss there is about (C - 1) exp(-12), 6e-6 for two classes.
 _SURE = 12.0
+# Of a loss that other scores make lower by more than this, such as a smoothed one, these are the end.
+_LOWER = 1e-3
+_MOST_STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,4 +163,31 @@ def _aims(objective: Objective, batch: Batch) -> torch.Tensor:
         return values
     outputs = _SURE * values
     width = objective.origin[-1].numel()  # a network may have more classes than the examples show
-    return outputs if outputs.shape[1] >= width else torch.nn.functional.pad(outputs, (0, width - outputs.shape[1]))
+    if outputs.shape[1] < width:
+        outputs = torch.nn.functional.pad(outputs, (0, width - outputs.shape[1]))
+    reached = _loss(objective, batch, outputs)
+    if reached <= _LOWER:  # as of cross-entropy and hinges
+        return outputs
+    found = _lowest(objective, batch, torch.zeros_like(outputs))
+    return found if reached - _loss(objective, batch, found) > _LOWER else outputs
+
+
+def _lowest(objective: Objective, batch: Batch, start: torch.Tensor) -> torch.Tensor:
+    """``(N, C)`` scores that have been brought down the loss, which is convex in them."""
+    with differentiating():
+        free = start.clone().requires_grad_()
+        descent = torch.optim.LBFGS([free], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe")
+
+        def closure() -> torch.Tensor:
+            descent.zero_grad()
+            loss = objective.loss.mean(free, batch.y)
+            torch.autograd.backward(loss, inputs=[free])
+            return loss
+
+        descent.step(closure)
+    return free.detach()
+
+
+def _loss(objective: Objective, batch: Batch, outputs: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float(objective.loss.mean(outputs, batch.y))

@@ -49,13 +49,29 @@ class BatchStatistics:
         self._before = objective.buffers
         self._buffers = {name: value.clone() for name, value in objective.buffers.items()}
 
-    def at(self, point: Point) -> Mapping[str, torch.Tensor]:
-        """The buffers with the statistics of these weights; they are overwritten by the next."""
-        for name, value in self._before.items():
+    def at(self, point: Point, others: Mapping[str, torch.Tensor] | None = None) -> Mapping[str, torch.Tensor]:
+        """The buffers with the statistics of these weights; they are overwritten by the next.
+
+        Args:
+            point: the weights.
+            others: all buffers, of which those that are no statistics are kept; None takes the objective's own.
+        """
+        for name, value in (self._before if others is None else others).items():
             self._buffers[name].copy_(value)
         with torch.no_grad():
             call(self._module, dict(zip(self._names, point, strict=True)), self._buffers, self._x)
         return self._buffers
+
+
+def statistics_of(module: torch.nn.Module) -> frozenset[str]:
+    """The names of the buffers that are running statistics of batches."""
+    kept = ("running_mean", "running_var", "num_batches_tracked")
+    return frozenset(
+        f"{prefix}.{name}" if prefix else name
+        for prefix, held in module.named_modules()
+        if isinstance(held, _BatchNorm)
+        for name in kept
+    )
 
 
 def normalises_batches(objective: Objective) -> bool:

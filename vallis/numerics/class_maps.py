@@ -40,13 +40,19 @@ class ClassMap:
     def boundary_length(self) -> float:
         """The length of the boundary, in the units of the coordinates, by Cauchy and Crofton.
 
-        A curve of length L crosses the lines of a square grid of spacing h 4 L / (pi h) times on average over its
-        directions; a straight boundary along the grid is taken for up to a fifth too short, one along the diagonal for
-        a tenth too long.
+        ``L = 1/2 sum_k w_k h_k N_k`` over the rows, the columns and both diagonals of the grid, with N_k changes of
+        answer along lines that are h_k apart and stand for the angles w_k around theirs. A straight boundary on a
+        square grid comes out at most 5 % too short or 3 % too long, a round one right.
         """
-        across = float((self.classes[:, 1:] != self.classes[:, :-1]).sum()) * float(np.diff(self.y).mean())
-        upward = float((self.classes[1:] != self.classes[:-1]).sum()) * float(np.diff(self.x).mean())
-        return math.pi / 4 * (across + upward)
+        held, width, height = self.classes, float(np.diff(self.x).mean()), float(np.diff(self.y).mean())
+        slant, apart = math.atan2(height, width), width * height / math.hypot(width, height)
+        families = (
+            (slant, height, held[:, 1:] != held[:, :-1]),
+            (math.pi / 2 - slant, width, held[1:] != held[:-1]),
+            (math.pi / 4, apart, held[1:, 1:] != held[:-1, :-1]),
+            (math.pi / 4, apart, held[1:, :-1] != held[:-1, 1:]),
+        )
+        return 0.5 * sum(angle * spacing * float(changes.sum()) for angle, spacing, changes in families)
 
 
 def scores_around(objective: Objective) -> Scores | None:

@@ -14,10 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from vallis.core.rng import Rng, must_be_rng
 
 Tensors = tuple[torch.Tensor, ...]
+_NORMALISATIONS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 Normalisation = Literal["filter", "filter_scaled", "layer", "none"]
 
 
@@ -27,7 +30,8 @@ def random_direction(
     """A Gaussian direction, normalised in one of four ways.
 
     Only weights of at least two axes move: biases, parameters of normalisation layers and other scalars and vectors
-    have zeros, and so has a filter of zeros, unless nothing is normalised.
+    have zeros (for normalisation over several axes see `without_normalisation`). So has a filter of zeros where filters
+    are normalised, not where layers are or nothing is.
 
     Args:
         names: of the parameters; each has a stream of its own.
@@ -99,6 +103,26 @@ def raw(names: Sequence[str], point: Sequence[torch.Tensor], rng: Rng) -> Tensor
         rng: as in `filter_normalised`.
     """
     return _drawn(names, point, rng, lambda noise, _: noise)
+
+
+def without_normalisation(module: nn.Module, names: Sequence[str], point: Sequence[torch.Tensor]) -> Tensors:
+    """The point with zeros for the parameters of normalisation layers, whatever their shape.
+
+    A normalisation over several axes, as of whole pictures, has parameters that look like weights with filters. Where
+    they are zero, no normalised direction moves them, nor counts them.
+
+    Args:
+        module: the network.
+        names: of its parameters.
+        point: the parameters.
+    """
+    still = {
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in module.named_modules()
+        if isinstance(part, _NORMALISATIONS)
+        for name, _ in part.named_parameters(recurse=False)
+    }
+    return tuple(torch.zeros_like(v) if name in still else v for name, v in zip(names, point, strict=True))
 
 
 def filter_lengths(point: Sequence[torch.Tensor]) -> Tensors:

@@ -13,7 +13,7 @@ import torch
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.curvature import Hessian
-from vallis.numerics.directions import Tensors, filter_lengths
+from vallis.numerics.directions import Tensors, filter_lengths, without_normalisation
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Spectrum
@@ -46,7 +46,8 @@ class FilterScaledHessian(Operator):
     def __init__(self, objective: Objective) -> None:
         super().__init__(objective.num_parameters, objective.dtype, objective.device)
         self._hessian = Hessian(objective)
-        self.scales = objective.vector(filter_lengths(objective.origin))
+        alone = without_normalisation(objective.module, objective.names, objective.origin)
+        self.scales = objective.vector(filter_lengths(alone))
 
     def clear(self) -> None:
         """Frees the graphs that are held."""

@@ -3,8 +3,8 @@
 From each input steps lead to the boundary of the linearised scores (DeepFool) until the answer changes; bisection puts
 the change between two points that were evaluated; then the foot of the input on the tangent of the boundary there gives
 a better direction, again and again, until the way to the boundary is at a right angle to it. What is found is a point
-of the boundary and so an upper bound, exact for linear scores, and at a right angle it is a local minimum of the
-distance or a saddle of it.
+of the boundary and so an upper bound, exact for linear scores whose nearest rival is looked at; at a right angle it is
+a local minimum of the distance or a saddle of it.
 
 Source: Moosavi-Dezfooli et al. (2016), DeepFool: a simple and accurate method to fool deep neural networks, algorithm
     2; the bisection and the walk along the boundary are added.

@@ -136,6 +136,7 @@ class Looker:
         end_buffers: the buffers of the end; between the ends floating buffers go from those of the start to these in
             proportion to t.
         statistics: computes running statistics anew at every point, the ends among them; None keeps the buffers.
+            Frozen parameters, and whatever else is no statistic, go from end to end in either case.
     """
 
     def __init__(
@@ -152,10 +153,9 @@ class Looker:
     def at(self, t: float) -> tuple[Seen, ...]:
         """What is seen at t on each split."""
         point = self._walk.to(t)
+        buffers = {name: _between(value, self._end[name], t) for name, value in self._start.items()}
         if self._statistics is not None:
-            buffers = dict(self._statistics.at(point))
-        else:
-            buffers = {name: _between(value, self._end[name], t) for name, value in self._start.items()}
+            buffers = dict(self._statistics.at(point, buffers))
         return tuple(look(at_own_statistics(objective, buffers), point) for objective in self._objectives)
 
     def profiles(self, num_points: int = 21, tolerance: float = 0.005) -> tuple[Profile, ...]:

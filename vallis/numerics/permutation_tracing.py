@@ -3,7 +3,8 @@
 The network is traced symbolically, and every tensor carries the groups that its channels belong to. A dense layer or a
 convolution ends the groups of its inputs and begins one of its outputs; an addition, as of a shortcut, makes two groups
 one; flattening gives each unit a block of entries; and whatever is not known here holds the groups that it touches in
-place. So nothing is called a symmetry that is none, and of an unusual network the part that is understood is found.
+place. What comes of it is then put to the test, group by group: a reordering that changes the answers is left out. So
+nothing is called a symmetry that is none, and of an unusual network the part that is understood is found.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
-from vallis.core.errors import ModelError
-from vallis.core.functional import preserving_global_state
-from vallis.numerics.permutations import PermutationSpec, Place
+from vallis.core import tree
+from vallis.core.errors import ModelError, UsageError
+from vallis.core.functional import call, preserving_global_state
+from vallis.numerics.permutations import PermutationSpec, Place, permuted
 
 _HELD = -1  # the group of what must stay in place
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -30,15 +32,19 @@ _ELEMENTWISE = (
     nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus, nn.ELU, nn.ReLU6, nn.Hardtanh,
     nn.Hardswish, nn.Identity, nn.Dropout, nn.Dropout2d, nn.SELU, nn.Mish,
 )  # fmt: skip
-_POOLS = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d,
-)  # fmt: skip
+# By the number of axes behind that of the channels: with fewer axes they take the examples for channels.
+_POOLS: dict[Any, int] = {
+    nn.MaxPool1d: 1, nn.AvgPool1d: 1, nn.AdaptiveAvgPool1d: 1, nn.AdaptiveMaxPool1d: 1, F.max_pool1d: 1,
+    F.avg_pool1d: 1, nn.MaxPool2d: 2, nn.AvgPool2d: 2, nn.AdaptiveAvgPool2d: 2, nn.AdaptiveMaxPool2d: 2,
+    F.max_pool2d: 2, F.avg_pool2d: 2, F.adaptive_avg_pool2d: 2, F.adaptive_max_pool2d: 2, nn.MaxPool3d: 3,
+    nn.AvgPool3d: 3,
+}  # fmt: skip
 _SAME: tuple[Any, ...] = (
     torch.relu, F.relu, torch.tanh, F.tanh, torch.sigmoid, F.gelu, F.silu, F.leaky_relu, F.dropout, F.softplus, F.elu,
-    F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, F.max_pool1d, F.avg_pool1d,
     "relu", "tanh", "sigmoid", "contiguous", "clone", "relu_",
 )  # fmt: skip
+# How far answers may move for the order of sums, as a share of the largest.
+_ROUNDING = 1e-3
 _SUMS: tuple[Any, ...] = (operator.add, operator.iadd, operator.sub, operator.mul, torch.add, torch.mul, "add", "mul")
 
 
@@ -144,7 +150,33 @@ def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
     for group, place in groups.places:
         if place.name in free:
             groups.join(group, _HELD)
-    return _spec(groups)
+    return _proved(_spec(groups), module, x)
+
+
+def _proved(spec: PermutationSpec, module: nn.Module, x: torch.Tensor) -> PermutationSpec:
+    """The groups whose units can be turned round without a change of the answers."""
+    tensors = {name: value.detach() for name, value in (*module.named_parameters(), *module.named_buffers())}
+    with preserving_global_state(), torch.no_grad():
+        expected = tree.tensors(call(module, tensors, {}, x))
+        good = []
+        for group, places in spec.groups.items():
+            alone = PermutationSpec(groups={group: places}, sizes={group: spec.sizes[group]})
+            try:
+                turned = permuted(alone, tensors, {group: torch.arange(alone.sizes[group]).roll(1)})
+            except UsageError:  # what is behind the units is not as large as they are
+                continue
+            answers = tree.tensors(call(module, turned, {}, x))
+            if all(_alike(*pair) for pair in zip(expected, answers, strict=True)):
+                good.append(group)
+    return PermutationSpec({group: spec.groups[group] for group in good}, {group: spec.sizes[group] for group in good})
+
+
+def _alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if not one.is_floating_point() or not one.numel():
+        return True  # such as the place of the largest, where several are nearly equal
+    share = max(_ROUNDING, 8 * torch.finfo(one.dtype).eps)
+    room = share * float(one.abs().nan_to_num(0.0, 0.0, 0.0).max())
+    return torch.allclose(one, other, rtol=0.0, atol=room, equal_nan=True)
 
 
 def _spec(groups: _Groups) -> PermutationSpec:
@@ -181,6 +213,8 @@ def _after(
     if node.op in ("call_function", "call_method"):
         if node.target in _SAME and len(given) == 1:
             return first
+        if node.target in _POOLS and len(given) == 1:
+            return _pooled(_POOLS[node.target], first, node, groups)
         if node.target in _SUMS and _shape(node) is not None:
             return _summed(node, given, groups)
         if node.target in (torch.flatten, "flatten", "view", "reshape", torch.reshape):
@@ -200,17 +234,18 @@ def _through(
     layer: nn.Module, signature: _Signature | None, node: fx.Node, groups: _Groups, names: dict[int, str]
 ) -> _Signature | None:
     shape = _shape(node)
-    if type(layer) in _ELEMENTWISE or type(layer) in _POOLS:
-        if type(layer) in _POOLS and signature is not None and signature.axis != 1:
-            groups.hold(signature)
-            return None
+    if type(layer) in _ELEMENTWISE:
         return signature
+    if type(layer) in _POOLS:
+        return _pooled(_POOLS[type(layer)], signature, node, groups)
+    if any(id(value) not in names for value in _tensors_of(layer)):  # computed from others, as by weight_norm
+        groups.hold(signature)
+        return None
     if type(layer) is nn.Flatten:
         return _flattened(node, signature, groups)
     if isinstance(layer, _NORMS) and type(layer) in _NORMS and (signature is None or signature.axis == 1):
-        for value in (layer.weight, layer.bias, layer.running_mean, layer.running_var):
-            if value is not None and signature is not None:
-                groups.bind(names[id(value)], 0, signature.segments)
+        for value in _tensors_of(layer) if signature is not None else ():
+            groups.bind(names[id(value)], 0, signature.segments)  # type: ignore[union-attr]
         return signature
     if type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1 and shape is not None:
         inside = signature is not None and signature.axis == len(shape) - 1
@@ -222,11 +257,28 @@ def _through(
         last = len(shape) - 1
         _end(layer.weight, signature if signature is None or signature.axis == last else None, groups, names)
         if signature is not None and signature.axis != last:
-            return signature  # the channels are not what it mixes
+            for value in _tensors_of(layer):  # the channels are not what it mixes, and what it mixes stays
+                groups.bind(names[id(value)], 0, (_Segment(_HELD, len(value)),))
+            return signature
         return _begin(layer, last, groups, names)
-    if isinstance(layer, _CONVOLUTIONS) and type(layer) in _CONVOLUTIONS and layer.groups == 1:
-        _end(layer.weight, signature, groups, names)
+    images = shape is not None and len(shape) == getattr(layer, "weight", torch.empty(0)).ndim
+    if isinstance(layer, _CONVOLUTIONS) and type(layer) in _CONVOLUTIONS and layer.groups == 1 and images:
+        groups.hold(signature if signature is not None and signature.axis != 1 else None)
+        _end(layer.weight, signature if signature is None or signature.axis == 1 else None, groups, names)
         return _begin(layer, 1, groups, names)
+    groups.hold(signature)
+    return None
+
+
+def _tensors_of(layer: nn.Module) -> list[torch.Tensor]:
+    held = [getattr(layer, name, None) for name in ("weight", "bias", "running_mean", "running_var")]
+    return [value for value in held if isinstance(value, torch.Tensor)]
+
+
+def _pooled(axes: int, signature: _Signature | None, node: fx.Node, groups: _Groups) -> _Signature | None:
+    shape = _shape(node)
+    if signature is None or (signature.axis == 1 and shape is not None and len(shape) == 2 + axes):
+        return signature
     groups.hold(signature)
     return None
 
@@ -282,7 +334,9 @@ def _averaged(node: fx.Node, signature: _Signature | None, groups: _Groups) -> _
     if before is None or after is None or signature is None:
         return None
     pooled = after[:2] == before[:2] and (len(after) == 2 or after[2:] == (1,) * (len(before) - 2))
-    if signature.axis != 1 or not pooled:
+    over: Any = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 1)
+    axes = {int(axis) % len(before) for axis in (over if isinstance(over, (tuple, list)) else (over,))}
+    if signature.axis != 1 or not pooled or 1 in axes:
         groups.hold(signature)
         return None
     return signature

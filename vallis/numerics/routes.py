@@ -16,7 +16,7 @@ from vallis.core.errors import ModelError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Solution
-from vallis.numerics.batch_statistics import BatchStatistics, at_own_statistics, normalises_batches
+from vallis.numerics.batch_statistics import BatchStatistics, at_own_statistics, normalises_batches, statistics_of
 from vallis.numerics.curve_training import train_bezier
 from vallis.numerics.elastic_band import Band, Cycle, auto_neb
 from vallis.numerics.path_profile import Looker, Profile
@@ -63,6 +63,12 @@ class Ends:
     def vectors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Both as vectors ``(P,)``."""
         return self.start.vector(self.start.origin), self.start.vector(self.end.origin).to(self.start.dtype)
+
+    def differing(self) -> tuple[str, ...]:
+        """The frozen parameters and other constants that are not the same at both ends."""
+        kept = statistics_of(self.start.module)
+        held = ((name, value, self.end.buffers[name]) for name, value in self.start.buffers.items() if name not in kept)
+        return tuple(name for name, one, other in held if not torch.equal(one, other.to(one)))
 
     def moved(self, tensors: Mapping[str, torch.Tensor]) -> Ends:
         """The same start, and an end with these parameters and buffers."""

@@ -50,6 +50,19 @@ def colour_range(values: Floats, logarithmic: bool = False) -> tuple[float, floa
     return lowest, highest, style.SEQUENTIAL
 
 
+def categories(figure: Figure, mark: Mark) -> list[float]:
+    """The values of a heatmap each of which has a colour of its own; none where they are numbers, or too many."""
+    if mark.kind != "heatmap" or figure.z is None or figure.z.scale != "category":
+        return []
+    found = [float(value) for value in np.unique(mark.z[np.isfinite(mark.z)])]
+    return found if len(found) <= len(style.LIGHT.series) else []
+
+
+def places_of(values: Floats, known: list[float]) -> Floats:
+    """The place of each value among those that are known; gaps stay gaps."""
+    return np.where(np.isfinite(values), np.searchsorted(known, np.nan_to_num(values, nan=known[0])), np.nan)
+
+
 def bar_gap(figure: Figure) -> float:
     """The share of each step between bars that stays empty: few bars are kept from becoming walls."""
     sizes = [len(mark.x) for mark in figure.marks if mark.kind == "bar"]
@@ -63,6 +76,14 @@ def decades(figure: Figure, letter: str) -> float:
     known = [array[array > 0] for array in held if isinstance(array, np.ndarray)]
     ends = [float(end) for array in known if array.size for end in (array.min(), array.max())]
     return math.log10(max(ends) / min(ends)) if ends else 1.0
+
+
+def largest(figure: Figure, letter: str) -> float:
+    """The largest magnitude along an axis; 0 where there are no numbers."""
+    names = ("y", "low", "high") if letter == "y" else (letter,)
+    held = [getattr(mark, name) for mark in figure.marks for name in names]
+    known = [np.abs(array[np.isfinite(array)]) for array in held if isinstance(array, np.ndarray)]
+    return max((float(array.max()) for array in known if array.size), default=0.0)
 
 
 def words_along(figure: Figure, letter: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from vallis.core.errors import UsageError
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import clean, colour_places
-from vallis.report.geometry import bar_gap, colour_range, decades, mosaic, words_along
+from vallis.report.geometry import bar_gap, categories, colour_range, decades, mosaic, places_of, words_along
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,17 +182,30 @@ def _norm_and_map(values: Any, logarithmic: bool) -> tuple[Any, Any]:
 
 
 def _heatmap(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
-    norm, scale = _norm_and_map(mark.z, figure.z is not None and figure.z.scale == "log")
+    known = categories(figure, mark)
+    norm, scale = _areas(known) if known else _norm_and_map(mark.z, figure.z is not None and figure.z.scale == "log")
+    values = places_of(mark.z, known) if known else mark.z
     x, y = (np.arange(len(v)) if isinstance(v, list) else v for v in (mark.x, mark.y))
     shown = axes.pcolormesh(
-        x, y, np.ma.masked_invalid(mark.z), norm=norm, cmap=scale, shading="nearest", rasterized=True
+        x, y, np.ma.masked_invalid(values), norm=norm, cmap=scale, shading="nearest", rasterized=True
     )
     axes.grid(False)
-    _colour_bar(drawing, axes, figure, shown)
+    _colour_bar(drawing, axes, figure, shown, known)
 
 
-def _colour_bar(drawing: Drawing, axes: Axes, figure: Figure, shown: Any) -> None:
+def _areas(known: list[float]) -> tuple[Any, Any]:
+    """Each class in its colour, as far as the paper shows through."""
+    from matplotlib.colors import BoundaryNorm, ListedColormap, to_rgb
+
+    colours = [to_rgb(style.LIGHT.series[place]) for place in range(len(known))]
+    pale = [tuple(1 - style.AREA_OPACITY * (1 - part) for part in colour) for colour in colours]
+    return BoundaryNorm(np.arange(len(known) + 1) - 0.5, len(known)), ListedColormap(pale)
+
+
+def _colour_bar(drawing: Drawing, axes: Axes, figure: Figure, shown: Any, known: Sequence[float] = ()) -> None:
     bar = drawing.colorbar(shown, ax=axes, pad=0.02)
+    if known:
+        bar.set_ticks(range(len(known)), labels=[f"{value:g}" for value in known])
     bar.outline.set_visible(False)
     bar.set_label(_lines(figure.z.label if figure.z is not None else ""))
 

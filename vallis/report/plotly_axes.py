@@ -6,7 +6,7 @@ from typing import Any
 
 from vallis.core.types import Axis, Figure
 from vallis.report import prose, style
-from vallis.report.geometry import bar_gap, decades, mosaic, words_along
+from vallis.report.geometry import bar_gap, decades, largest, mosaic, words_along
 
 Spec = dict[str, Any]
 
@@ -79,6 +79,8 @@ def _axis(figure: Figure, letter: str, filled: bool) -> Spec:
     }
     if axis.scale == "log":
         spec |= _log_ticks(decades(figure, letter))
+    elif axis.scale == "linear" and 1e3 <= largest(figure, letter) < 1e6:
+        spec["tickformat"] = ",~f"  # 13,450, as in the tables, rather than 1.345 times a power
     return spec | _words(figure, letter)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import style
 from vallis.report.clean import GRIDS, clean, colour_places
-from vallis.report.geometry import colour_range, legend_marks, mosaic
+from vallis.report.geometry import categories, colour_range, legend_marks, mosaic, places_of
 from vallis.report.plotly_axes import Spec, escape, layout_of, said, title_text
 
 
@@ -41,7 +41,8 @@ def tokens(theme: style.Theme) -> dict[str, str]:
     named = {f"@{name}": getattr(theme, name) for name in ("paper", "panel", "ink", "muted", "rule", "accent")}
     for place, colour in enumerate(theme.series):
         named[f"@series{place}"] = colour
-        named[f"@band{place}"] = _faint(colour)
+        named[f"@band{place}"] = _faint(colour, style.BAND_OPACITY)
+        named[f"@area{place}"] = _faint(colour, style.AREA_OPACITY)
     return named
 
 
@@ -56,7 +57,8 @@ def resolve(value: Any, colours: Mapping[str, str], key: str = "") -> Any:
 
 def _trace(figure: Figure, mark: Mark, place: int, in_legend: bool) -> list[Spec]:
     if mark.kind in GRIDS:
-        return [_grid(figure, mark)]
+        known = categories(figure, mark)
+        return [_areas(figure, mark, known) if known else _grid(figure, mark)]
     if mark.kind == "images":
         return [_images(mark)]
     shared = {"name": said(mark.label, 40), "showlegend": in_legend}
@@ -169,6 +171,27 @@ def _grid(figure: Figure, mark: Mark) -> Spec:
     return {**surface, **shared, "contours": lines}
 
 
+def _areas(figure: Figure, mark: Mark, known: list[float]) -> Spec:
+    """A heatmap of classes: the first in the first colour, and so on."""
+    count, label = len(known), said(figure.z.label) if figure.z is not None else ""
+    ends = [[(place + side) / count, f"@area{place}"] for place in range(count) for side in (0, 1)]
+    where = f"{_field(figure.x, 'x')}<br>{_field(figure.y, 'y')}"
+    ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": [f"{value:g}" for value in known]}
+    return {
+        "type": "heatmap",
+        "x": _plain(mark.x),
+        "y": _plain(mark.y),
+        "z": _plain(places_of(mark.z, known)),
+        "customdata": _plain(mark.z),
+        "colorscale": ends,
+        "zmin": -0.5,
+        "zmax": count - 0.5,
+        "colorbar": _colour_bar(figure) | ticks,
+        "name": escape(mark.label),
+        "hovertemplate": f"{where}<br>{label} %{{customdata}}<extra></extra>",
+    }
+
+
 def _images(mark: Mark) -> Spec:
     tiled, _ = mosaic(mark)
     lowest, highest, _ = colour_range(mark.z)
@@ -223,6 +246,6 @@ def _plain(values: Any) -> Any:
     return float(f"{values:.9g}") if math.isfinite(values) else None
 
 
-def _faint(colour: str) -> str:
+def _faint(colour: str, opacity: float) -> str:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{style.BAND_OPACITY})"
+    return f"rgba({red},{green},{blue},{opacity})"

@@ -70,7 +70,9 @@ def setting(value: Any) -> str:
 
 def sentence(text: str) -> str:
     """The text with a capital at its start, unless what stands there is code."""
-    return text[:1].upper() + text[1:]
+    first = text.split(" ", 1)[0]
+    is_code = (len(first) == 1 and first != "a") or re.search(r"[_(^=0-9]", first) is not None
+    return text if is_code else text[:1].upper() + text[1:]
 
 
 def label(text: str, most: int = 72) -> str:

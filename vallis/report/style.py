@@ -41,6 +41,8 @@ FONT_SIZE = 13
 LINE_WIDTH = 1.9
 MARKER_SIZE = 6.0
 BAND_OPACITY = 0.18
+# Of areas that stand for a class each, under marks of the same colours.
+AREA_OPACITY = 0.42
 MARKER_OPACITY = 0.85
 # Beyond the colours, the dashes tell series apart: in print, and for people who see few colours.
 DASHES = ("solid", "dash", "dot", "dashdot")

@@ -71,7 +71,7 @@ class IterativePruning:
         spare_output: leaves the weights of the last layer whole.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     base: Training
     num_rounds: int = 7
@@ -181,13 +181,18 @@ class IterativePruning:
 
 
 def pruned(masks: Tensors, weights: Tensors, fraction: float) -> dict[str, torch.Tensor]:
-    """The masks without the share of what is left that is smallest in magnitude, over all tensors."""
+    """The masks without the share of what is left that is smallest in magnitude, over all tensors.
+
+    Of weights that are equally small the first go, so that no more are removed than was asked for.
+    """
     sizes = torch.cat([weights[name].detach().abs()[mask > 0] for name, mask in masks.items()])
-    count = int(fraction * len(sizes))
-    if count == 0:
-        return dict(masks)
-    limit = sizes.kthvalue(count).values
-    return {name: mask * (weights[name].detach().abs() > limit).to(mask) for name, mask in masks.items()}
+    kept = torch.ones_like(sizes)
+    kept[sizes.argsort(stable=True)[: int(fraction * len(sizes))]] = 0
+    parts = kept.split([int((mask > 0).sum()) for mask in masks.values()])
+    found = {name: mask.clone() for name, mask in masks.items()}
+    for mask, part in zip(found.values(), parts, strict=True):
+        mask[mask > 0] = part.to(mask)
+    return found
 
 
 def shuffled(value: torch.Tensor, rng: Rng) -> torch.Tensor:

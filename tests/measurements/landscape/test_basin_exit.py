@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
+from torch.nn import functional as F
 
 from tests.measurements.contract import RNG, measured
 from tests.numerics.solutions import built, classes, held, lstm, mlp, random, tokens
 from vallis.core.errors import SettingsError
-from vallis.core.types import NotApplicable
+from vallis.core.types import NotApplicable, Result, Solution
 from vallis.measurements.landscape.basin_exit import BasinExit
 
 
@@ -26,6 +28,38 @@ def test_a_wide_network_has_a_way_out() -> None:
     assert found.estimate("monotone").value == 1.0
     assert "part_of_the_data" in [note.code for note in found.notes]
     assert "not bad" in part.reading(found)
+
+
+@pytest.mark.parametrize("name", ["smoothed", "absolute", "squared"])
+def test_the_way_leads_to_the_bottom_of_any_convex_loss(name: str) -> None:
+    """Where sure scores of the right class are not the best there are."""
+
+    def apart(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return outputs - F.one_hot(y, 3)
+
+    p = torch.tensor([0.8 + 0.2 / 3, 0.2 / 3, 0.2 / 3])
+    bottoms = {"smoothed": float(-(p * p.log()).sum()), "absolute": 0.0, "squared": 0.0}
+    losses = {
+        "smoothed": nn.CrossEntropyLoss(label_smoothing=0.2),
+        "absolute": lambda outputs, y: apart(outputs, y).abs().mean(),
+        "squared": lambda outputs, y: apart(outputs, y).square().mean(),
+    }
+    module = built(lambda: nn.Sequential(nn.Linear(4, 30), nn.Tanh(), nn.Linear(30, 3))).double()
+    solution = Solution.of(module, losses[name], train=(random(12, 4).double(), classes(12)))
+    found = BasinExit().measure(solution, RNG)
+    assert isinstance(found, Result)
+    assert found.estimate("end_loss").value == pytest.approx(bottoms[name], abs=1e-4)
+    assert found.estimate("barrier").value < 1e-3
+
+
+def test_a_way_that_ends_no_lower_says_nothing_of_the_basin() -> None:
+    module = built(lambda: nn.Sequential(nn.Linear(4, 30), nn.Tanh(), nn.Linear(30, 3))).double()
+    x = random(12, 4).double()
+    flat = Solution.of(module, lambda outputs, y: (0 * outputs).mean() + 1, train=(x, classes(12)))
+    found = BasinExit().measure(flat, RNG)
+    assert isinstance(found, Result)
+    assert [note.code for note in found.notes] == ["ends_no_lower"]
+    assert "not bad" not in BasinExit().reading(found)
 
 
 def test_a_narrow_one_has_none_that_is_certified() -> None:

@@ -42,6 +42,13 @@ def test_at_any_width_and_for_classes(width: int) -> None:
     assert (found.estimate("better_loss").value < 1e-10) == (width == 40)
 
 
+def test_a_minimum_that_an_affine_function_reaches_is_not_called_bad() -> None:
+    few = replace(CHECK, max_examples=3, num_directions=2, num_steps=2)
+    found = measured(few, mlp())
+    assert [note.code for note in found.notes] == ["affine_fits"]
+    assert "it is not bad" in few.reading(found)
+
+
 def test_what_it_cannot_be_built_of() -> None:
     for part, solution in ((replace(CHECK, width=2), mlp()), (CHECK, AWKWARD["tokens"]())):
         outcome = part.measure(solution, RNG)

@@ -7,7 +7,7 @@ import numpy as np
 from tests.measurements.contract import measured
 from tests.numerics.solutions import binary, mlp
 from vallis.core.types import Array, Estimate, Result
-from vallis.measurements.landscape._decision_boundary_shown import INPUTS, figures, reading
+from vallis.measurements.landscape._decision_boundary_shown import INPUTS, figures, gallery, reading
 from vallis.measurements.landscape.decision_boundary import DecisionBoundary
 
 
@@ -33,7 +33,17 @@ def test_the_words() -> None:
 def test_two_classes_are_one_signed_picture_and_more_are_two() -> None:
     (one,) = figures(result([[0, 1], [0, 1]], 2))
     assert one.marks[-1].z.tolist() == [[-0.5, 0.5], [-0.5, 0.5]]
-    assert [mark.label for mark in one.marks[:-1]] == ["class 0", "answered wrongly"]
+    # Class 1 keeps its place among the colours, which is that of the ground, although no example of it is right.
+    assert [mark.label for mark in one.marks[:-1]] == ["class 0", "class 1", "answered wrongly"]
     three = figures(measured(DecisionBoundary(num_points=9), mlp()))
     assert [figure.name for figure in three] == ["decision_boundary", "answer_margins"]
+    assert three[0].z.scale == "category"
     assert len(figures(measured(DecisionBoundary(num_points=9), binary()))) == 1
+
+
+def test_a_gallery_shows_one_thing_of_all_its_maps() -> None:
+    """Of maps with two and with three classes all show classes, none its signed probability."""
+    figure = gallery({"two": result([[0, 1], [0, 1]], 2), "three": result([[0, 2], [1, 1]], 3)})
+    sheet = figure.marks[-1].z
+    assert sheet[:, :2].tolist() == [[0, 1], [0, 1]] and sheet[:, -2:].tolist() == [[0, 2], [1, 1]]
+    assert [mark.label for mark in figure.marks[:3]] == ["class 0", "class 1", "class 2"]

@@ -17,6 +17,8 @@ from vallis.core.objective import Objective
 from vallis.core.own_loss import OwnLoss
 from vallis.core.types import NotApplicable, Solution
 from vallis.measurements.landscape import loss_slice
+from vallis.measurements.landscape.basin_radius import BasinRadius
+from vallis.measurements.landscape.basin_volume import BasinVolume
 from vallis.measurements.landscape.loss_slice import LossSlice, rise_radius
 from vallis.numerics.refinement import refined_plane
 from vallis.numerics.surface import in_eval_mode
@@ -127,6 +129,16 @@ def test_a_lower_place_on_the_plane_is_told() -> None:
     solution = bowl()
     solution.params["weight"].mul_(3.0)  # a slope, and a minimum within reach
     assert "no minimum" in SLICE.reading(measured(replace(SLICE, rise=1e-3), solution))
+
+
+@pytest.mark.parametrize("normalisation", ["filter", "filter_scaled", "layer", "none"])
+def test_normalisation_of_whole_pictures_is_not_perturbed(normalisation: str) -> None:
+    """All that could move are the parameters of the normalisation, of three axes: there is no direction."""
+    module = built(lambda: nn.Sequential(nn.LayerNorm([1, 2, 3]), nn.Flatten()))
+    outcome = LossSlice(normalisation=normalisation).measure(held(module, random(9, 1, 2, 3), classes(9)), RNG)  # type: ignore[arg-type]
+    assert isinstance(outcome, NotApplicable) and outcome.note.code == "no_direction"
+    for part in (BasinRadius(), BasinVolume()):
+        assert isinstance(part.measure(held(module, random(9, 1, 2, 3), classes(9)), RNG), NotApplicable)
 
 
 def test_networks_without_filters_have_no_directions() -> None:

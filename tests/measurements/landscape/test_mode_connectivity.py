@@ -120,6 +120,30 @@ def test_it_keeps_the_contract() -> None:
     assert found.estimate("distance").value == 0.0
 
 
+def frozen(seed: int) -> Solution:
+    """A head with batch normalisation on a frozen layer of its own."""
+    made = Rng(seed).child("frozen").torch()
+    module = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).eval()
+    for value in module.parameters():
+        value.data = torch.randn(value.shape, generator=made)
+    module[0].requires_grad_(False)
+    return held(module, random(20, 2), classes(20))
+
+
+def test_what_was_frozen_goes_along_and_no_trained_way_is_claimed() -> None:
+    one, other = frozen(0), frozen(1)
+    part = ModeConnectivity(num_points=3, tolerance=0.5, num_steps=2, num_points_plane=2)
+    found = pair(part, one, other)
+    for route in ("straight", "aligned"):
+        ends = found.array(f"{route}_losses").data[[0, -1]]
+        alone = [pair(part, each, each).array("straight_losses").data[0] for each in (one, other)]
+        assert ends == pytest.approx(alone, rel=1e-5)
+    assert "curve_losses" not in found.values
+    assert [note.code for note in found.notes] == ["frozen_differ"]
+    only = pair(replace(part, routes=("band",)), one, other)
+    assert "straight_losses" in only.values and "band_losses" not in only.values
+
+
 def test_networks_that_do_not_go_together() -> None:
     outcome = QUICK.measure((NETS["mlp"], NETS["convnet"]), Rng(0))
     assert isinstance(outcome, NotApplicable) and outcome.note.code == "other_network"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from tests.measurements.contract import measured
 from tests.numerics.solutions import mlp
 from vallis.core.errors import SettingsError
 from vallis.core.rng import Rng
+from vallis.core.types import Array, Estimate
 from vallis.measurements.landscape.stationary_point import StationaryPoint
 from vallis.numerics.stationary_points import KINDS
 from vallis.testing.toys.models import LinearModel
@@ -26,6 +30,14 @@ def test_the_bottom_of_a_bowl_and_a_slope() -> None:
     assert found.array("downhill_changes").data[-1] == pytest.approx(0.5 * 0.5 * 0.1**2)
     assert "strict minimum" in CHECK.reading(found)
     assert "no stationary point" in CHECK.reading(measured(CHECK, mlp()))
+
+
+def test_a_curvature_along_which_nothing_falls_is_said() -> None:
+    found = measured(CHECK, mlp())
+    radii = found.array("downhill_changes").coords
+    rising = Array(data=np.full(len(radii["radius"]), 1e-7), dims=("radius",), unit="nats", coords=radii)
+    values = {**found.values, "smallest_eigenvalue": Estimate(value=-1e-4, method="given"), "downhill_changes": rising}
+    assert "does not fall along it" in CHECK.reading(replace(found, values=values))
 
 
 def test_a_search_that_is_cut_short_says_so() -> None:

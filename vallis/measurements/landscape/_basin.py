@@ -16,6 +16,7 @@ from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable
 from vallis.numerics.basin_comparison import near_cutoff_notes
 from vallis.numerics.basin_radii import BasinRadii
 from vallis.numerics.crossings import Floats
+from vallis.numerics.directions import without_normalisation
 from vallis.numerics.ray_losses import RayLosses
 from vallis.numerics.rays import Frame, Rays
 from vallis.numerics.surface import Budget, Surface, surface
@@ -65,7 +66,8 @@ def ground_of(
     diverged = found.not_finite()
     if diverged is not None:
         return diverged
-    frame = Frame(found.objective.origin)
+    objective = found.objective
+    frame = Frame(without_normalisation(objective.module, objective.names, objective.origin))
     if not frame.num_coordinates:
         text = "No parameter is a weight with filters (or all are zero), so there is no direction to go."
         return NotApplicable(note=Note(code="no_direction", text=text))

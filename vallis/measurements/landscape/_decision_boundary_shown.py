@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,12 +27,13 @@ def figures(result: Result) -> tuple[Figure, ...]:
     """The map, with the examples on it; with more than two classes also how sure the answers are."""
     y, x = _coords(result)
     across, along = (Axis(label=_LABELS[dim]) for dim in result.array("classes").dims)
-    height, data = _heights(result)
+    two = _two(result)
+    height, data = _heights(result, two)
     # The ground comes last, so that the classes have the first colours, which are those of its ends.
-    marks = (*_examples(result.array("examples").data), Mark(kind="heatmap", x=x, y=y, z=data))
+    marks = (*_examples(result.array("examples").data, _classes([result])), Mark(kind="heatmap", x=x, y=y, z=data))
     title = "What is answered where"
     found = [Figure(name="decision_boundary", title=title, x=along, y=across, z=height, marks=marks)]
-    if not _two(result):
+    if not two:
         sure = Mark(kind="heatmap", x=x, y=y, z=result.array("probability_margins").data)
         height = Axis(label="probability of the answer less that of the next")
         title = "How sure the answers are"
@@ -77,19 +78,20 @@ def gallery(named: Mapping[str, Result], title: str = "What each network answers
     width, low = float(np.ptp(right)), float(right[0])
     step = width / max(columns - 1, 1)
     shift = width + step * (gap + 1)
+    two, classes = all(map(_two, named.values())), _classes(list(named.values()))
     pieces: list[Floats] = []
     marks: list[Mark] = []
     for place, result in enumerate(named.values()):
-        pieces += [_heights(result)[1], blank]
+        pieces += [_heights(result, two)[1], blank]
         points = result.array("examples").data.copy()
         for column, own, first in zip((1, 0), _coords(result), (up, right), strict=True):
             share = (points[:, column] - own[0]) / np.ptp(own)
             points[:, column] = first[0] + share * np.ptp(first)
         points[:, 0] += place * shift
-        marks += _examples(points)
+        marks += _examples(points, classes)
     sheet = np.concatenate(pieces[:-1], axis=1)
     x = low + step * np.arange(sheet.shape[1])
-    height = _heights(next(iter(named.values())))[0]
+    height = _heights(next(iter(named.values())), two)[0]
     names = f"From left to right: {', '.join(named)}."
     axes = Axis(label="networks side by side"), Axis(label="second coordinate")
     ground = Mark(kind="heatmap", x=x, y=up, z=sheet)
@@ -103,13 +105,22 @@ def _two(result: Result) -> bool:
     return max(float(classes.max()), float(points[:, 2].max())) <= 1
 
 
-def _heights(result: Result) -> tuple[Axis, Floats]:
+def _heights(result: Result, two: bool) -> tuple[Axis, Floats]:
     """What the colours say: of two classes which one and how surely, of more which one."""
     classes = result.array("classes").data
-    if _two(result):
+    if two:
         signed = (2 * classes - 1) * result.array("probability_margins").data
         return Axis(label="probability of class 1 less that of class 0"), signed
-    return Axis(label="class"), classes
+    return Axis(label="class", scale="category"), classes
+
+
+def _classes(results: Sequence[Result]) -> Floats:
+    """All classes that are answered or drawn, rising: the order of the colours, on the ground and of the examples."""
+    found = [held for each in results for held in (each.array("classes").data, each.array("examples").data[:, 2])]
+    known = np.unique(np.concatenate([held.ravel() for held in found]))
+    if len(known) > _MOST_CLASSES:  # too many for a colour each: those of the examples alone
+        known = np.unique(np.concatenate(found[1::2]))
+    return np.array([0.0, 1.0]) if known.max() <= 1 else known
 
 
 def _coords(result: Result) -> tuple[Floats, Floats]:
@@ -118,13 +129,11 @@ def _coords(result: Result) -> tuple[Floats, Floats]:
     return classes.coords[classes.dims[0]], classes.coords[classes.dims[1]]
 
 
-def _examples(points: Floats) -> list[Mark]:
-    """The examples, a mark for each class, and those that are answered wrongly."""
-    classes = np.unique(points[:, 2])
+def _examples(points: Floats, classes: Floats) -> list[Mark]:
+    """The examples, a mark for each class, also one without examples, and those that are answered wrongly."""
     groups = {f"class {int(held)}": points[(points[:, 2] == held) & (points[:, 3] == 1)] for held in classes}
     if len(classes) > _MOST_CLASSES:
         groups = {"answered rightly": points[points[:, 3] == 1]}
-    groups["answered wrongly"] = points[points[:, 3] == 0]
-    return [
-        Mark(kind="scatter", x=held[:, 0], y=held[:, 1], label=label) for label, held in groups.items() if len(held)
-    ]
+    wrong = points[points[:, 3] == 0]
+    groups |= {"answered wrongly": wrong} if len(wrong) else {}
+    return [Mark(kind="scatter", x=held[:, 0], y=held[:, 1], label=label) for label, held in groups.items()]

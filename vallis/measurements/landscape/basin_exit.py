@@ -38,7 +38,7 @@ class BasinExit:
         seed: of the direction in which hidden weights move.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
@@ -105,6 +105,9 @@ class BasinExit:
             "and nothing is certified: use a wider last layer or fewer examples (max_examples)."
         )
         notes = () if last.certified else (Note(code="not_certified", text=text),)
+        if last.certified and not last.end < last.first[0]:
+            text = f"The way ends at {last.end:.3g}, no lower than it begins, so it says nothing of the basin."
+            notes = (Note(code="ends_no_lower", text=text),)
         return Result(values=values, notes=(*ground.notes, *notes))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
@@ -122,4 +125,5 @@ class BasinExit:
             return f"Nothing is certified: the last layer can fit a share of {share:.2g} of the examples at most."
         start = result.estimate("start_loss").value
         said = f"From a loss of {start:.3g} a way leads to {end:.2g} on which it rises by at most"
-        return f"{said} {max(barrier.value, 0):.2g}: this basin is not bad."
+        said += f" {max(barrier.value, 0):.2g}"
+        return f"{said}: this basin is not bad." if end < start else f"{said}: it ends no lower, and says nothing."

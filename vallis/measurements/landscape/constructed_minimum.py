@@ -133,7 +133,7 @@ class ConstructedMinimum:
             "descent_losses": Array(data=descent, dims=("step",)),
             "descent_end": Estimate(value=float(descent[-1]), n=len(descent), method="after the last step"),
         }
-        return Result(values=values)
+        return Result(values=values, notes=(_FITTED,) if _is_fitted(minimum.loss, plateau.loss) else ())
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         words = ["no unit fires", "affine minimum", "descent from beside it", "another network"]
@@ -150,6 +150,8 @@ class ConstructedMinimum:
         kind = KINDS[int(result.estimate("minimum_kind").value)].replace("_", " ")
         said = f"With {self.width} ReLU units there is a point of loss {at:.4g} ({kind}) around which "
         said += f"{self.num_directions} random directions change the loss by {lowest:.2g} or more"
+        if _is_fitted(at, result.estimate("target_variance").value):
+            return f"{said}; it is not bad, for an affine function fits these few examples."
         if better < at:
             return f"{said}; it is bad, for another point of the same network has a loss of {better:.2g}."
         return f"{said}; no better point of this width was found."
@@ -176,6 +178,17 @@ class ConstructedMinimum:
     def _sharpness(self, ground: Objective, rng: Rng) -> float:
         found = eigenpairs(Hessian(ground), largest=1, rng=rng.child("sharpness"), tolerance=0.1, max_products=60)
         return float(found.largest.values[0])
+
+
+_FITTED = Note(
+    code="affine_fits",
+    text="An affine function fits these examples, so the minimum that was built is the lowest there is: raise "
+    "max_examples above the number of inputs.",
+)
+
+
+def _is_fitted(residual: float, variance: float) -> bool:
+    return residual <= 1e-12 * variance
 
 
 def _ground(held: Written, x: torch.Tensor, y: torch.Tensor) -> Objective:

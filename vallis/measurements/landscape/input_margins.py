@@ -2,7 +2,7 @@
 
 Definition: the Euclidean distance of an example to the nearest change of the answer that is found along gradients;
     negative where the answer is wrong. Each is confirmed by the flip and has converged where the way to it is at a
-    right angle to the boundary. For linear scores it is exact, else an upper bound.
+    right angle to the boundary. For linear scores whose nearest rival is looked at it is exact, else an upper bound.
 Unit: that of the inputs.
 Source: Moosavi-Dezfooli et al. (2016), algorithm 2; Huang et al. (2019), section 4 (flat minima have wide margins).
 Cost: for each example about one gradient for each of `num_rivals` classes a step, and 30 passes forward a refinement.
@@ -86,7 +86,7 @@ class InputMargins:
     num_rivals: int = 10
     max_refinements: int = 20
     tolerance: float = 0.01
-    num_bins: int = 40
+    num_bins: int = 25
 
     def __post_init__(self) -> None:
         least = {"max_examples": 1, "max_steps": 1, "num_rivals": 1, "max_refinements": 0, "num_bins": 1}
@@ -132,13 +132,20 @@ class InputMargins:
         marks = []
         for name in names:
             held = result.array(f"{name}_histogram")
-            marks.append(Mark(kind="line", x=held.coords["distance"], y=held.data, label=name))
+            edges, heights = _edges(held.coords["distance"]), np.repeat(held.data, 2)
+            marks.append(
+                Mark(kind="band", x=np.repeat(edges, 2)[1:-1], low=np.zeros_like(heights), high=heights, label=name)
+            )
+            middle = np.full(2, result.estimate(f"{name}_median").value)
+            top = np.array([0.0, float(held.data.max())])
+            marks.append(Mark(kind="line", x=middle, y=top, label=name))
         across, share = (
             Axis(label="distance to the boundary (input); left of 0 is wrong"),
             Axis(label="share of examples"),
         )
         title = "How far examples are from the decision boundary"
-        return (Figure(name="input_margins", title=title, x=across, y=share, marks=tuple(marks)),)
+        caption = "The upright lines are the medians."
+        return (Figure(name="input_margins", title=title, x=across, y=share, marks=tuple(marks), caption=caption),)
 
     def reading(self, result: Result) -> str:
         name = "test" if "test_median" in result.values else "train"
@@ -204,6 +211,12 @@ def _values(side: _Side, edges: Floats, rng: Rng) -> dict[str, Estimate | Array]
         values["median_interval"] = Array(data=median_interval(found), dims=("end",), unit="input")
     values["smallest"] = Estimate(value=float(found.min()), n=n, unit="input", method="of these examples")
     return values
+
+
+def _edges(centres: Floats) -> Floats:
+    """``(B + 1,)`` the ends of bins of equal width around these centres."""
+    half = float(np.diff(centres).mean()) / 2 if len(centres) > 1 else 0.5
+    return np.append(centres - half, centres[-1] + half)
 
 
 def _quantile(found: Floats, share: float, rng: Rng) -> Estimate:

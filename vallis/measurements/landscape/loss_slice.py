@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 
 from vallis.core.errors import LossError, SettingsError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.landscape._loss_slice_together import together as together
-from vallis.numerics.directions import Normalisation, random_direction
+from vallis.numerics.directions import Normalisation, random_direction, without_normalisation
 from vallis.numerics.refinement import Refined, refined_plane
 from vallis.numerics.renewal import Renewal, has_statistics
 from vallis.numerics.slices import Floats, Landscape
@@ -104,10 +105,7 @@ class LossSlice:
         if diverged is not None:
             return diverged
         objective, stream = ground.objective, rng.child("directions", self.seed)
-        directions = [
-            random_direction(objective.names, objective.origin, stream.child(name), self.normalisation)
-            for name in _LINES
-        ]
+        directions = [_direction(objective, stream.child(name), self.normalisation) for name in _LINES]
         if not any(bool(part.any()) for direction in directions for part in direction):
             text = "No parameter is a weight with filters (or all are zero), so there is no direction to go."
             return NotApplicable(note=Note(code="no_direction", text=text))
@@ -259,6 +257,14 @@ def rise_radius(steps: Floats, losses: Floats, rise: float) -> float:
             share = (limit - path[before]) / (path[after] - path[before]) if np.isfinite(path[after]) else 0.0
             radii.append(float(distance[before] + share * (distance[after] - distance[before])))
     return min(radii)
+
+
+def _direction(objective: Objective, rng: Rng, normalisation: Normalisation) -> list[torch.Tensor]:
+    """A random direction that leaves normalisation layers alone, also where nothing is normalised."""
+    alone = without_normalisation(objective.module, objective.names, objective.origin)
+    drawn = random_direction(objective.names, alone, rng, normalisation)
+    parts = zip(drawn, alone, objective.origin, strict=True)
+    return [part if held is value else held for part, held, value in parts]
 
 
 def _steps(span: float, num_points: int) -> Floats:

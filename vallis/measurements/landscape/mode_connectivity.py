@@ -35,6 +35,7 @@ from vallis.numerics.surface import Surface, surface
 
 Route = Literal["straight", "aligned", "curve", "band"]
 ROUTES: tuple[Route, ...] = ("straight", "aligned", "curve", "band")
+_TRAINED = frozenset({"curve", "band"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +65,7 @@ class ModeConnectivity:
         seed: of the search for ways; what is found is a fact about the networks and this seed.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "pair"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
@@ -174,9 +175,17 @@ class ModeConnectivity:
                 matched = aligned(ends, search.child("match"))
             except ModelError as trouble:
                 notes.append(Note(code="not_aligned", text=f"The units were not matched: {trouble}."))
+        differing = ends.differing()
+        if differing and _TRAINED & set(self.routes):
+            text = (
+                f"The networks differ in what was not trained ({', '.join(differing[:3])}), and a way of trained "
+                "weights alone does not lead from the one to the other: only straight ones were walked, on which the "
+                "rest goes along."
+            )
+            notes.append(Note(code="frozen_differ", text=text))
         for route in self.routes:
             to = matched if route == "aligned" or (self.align and route != "straight") else ends
-            if to is None:
+            if to is None or (route in _TRAINED and differing):
                 continue
             path, pivots = self._path(route, to, search.child(route))
             profiles = to.profiles(path, others, self.num_points, self.tolerance)
@@ -192,7 +201,7 @@ class ModeConnectivity:
     def _straight_alone(
         self, ends: Ends, others: tuple[Any, ...], rng: Rng, notes: list[Note]
     ) -> tuple[list[Found], list[Note]]:
-        """Where units were to be matched and could not be, the segment is looked at instead."""
+        """Where no way that was wanted can be walked, the segment is looked at instead."""
         path = straight(*ends.vectors)
         profiles = ends.profiles(path, others, self.num_points, self.tolerance)
         barriers = [{what: barrier_of(each, rng, what) for what in ("losses", "wrong")} for each in profiles]

@@ -137,4 +137,7 @@ class StationaryPoint:
         }
         drop = float(np.nanmin(result.array("downhill_changes").data))
         said = f"{words[kind]}: the gradient has a norm of {gradient:.2g}, the smallest curvature is {low:.2g}"
+        if low < 0 <= drop:
+            near = ", ".join(f"{radius:g}" for radius in result.array("downhill_changes").coords["radius"])
+            return f"{said}, but at the distances tried ({near}) the loss does not fall along it."
         return f"{said}, and along it the loss changes by {drop:.2g}."
