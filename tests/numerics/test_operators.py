@@ -164,6 +164,8 @@ def test_what_matrices_of_numbers_do_and_operators_do_not_is_refused_in_a_senten
 
 
 def test_misfits_are_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="a real vector was required, a complex one came"):
+        Dense(A) @ torch.ones(7, dtype=torch.complex128)
     with pytest.raises(UsageError, match=r"shape \(7,\) was required, \(6,\) came"):
         Dense(A).matvec(torch.ones(6))
     with pytest.raises(UsageError, match="one size, dtype and device"):

@@ -52,8 +52,12 @@ class Operator(ABC):
         """``(P,)`` the product with a vector ``(P,)``, in the operator's dtype.
 
         Raises:
-            UsageError: the vector has another shape.
+            UsageError: the vector has another shape, or is complex.
         """
+        if vector.is_complex():  # of which torch would drop the imaginary part
+            raise UsageError(
+                "a real vector was required, a complex one came: multiply its real and imaginary part alone"
+            )
         if vector.shape != (self.size,):
             raise UsageError(f"a vector of shape ({self.size},) was required, {tuple(vector.shape)} came: flatten it")
         self.num_products += 1
