@@ -85,6 +85,14 @@ def test_only_palindromes_of_symmetric_factors_promise_symmetry() -> None:
         Product(a, b).to_scipy()
 
 
+def test_a_matrix_of_tiny_numbers_is_compared_with_itself() -> None:
+    assert not Dense(1e-12 * torch.triu(A)).is_symmetric
+    assert Dense(1e-12 * A).is_symmetric
+    assert Dense(1e12 * A.float()).is_symmetric
+    with pytest.raises(UsageError, match=r"real floating numbers was required, torch.int64 came"):
+        Dense(torch.eye(3, dtype=torch.int64))
+
+
 def test_products_are_counted_by_every_operator_that_makes_them() -> None:
     inner = Dense(A)
     outer = Sum(inner, Scaled(inner, 2.0))
