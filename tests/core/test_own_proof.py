@@ -89,6 +89,20 @@ class DetachingOne(nn.Module):
         return torch.cat([self.first(x)[:, :9], self.first(x)[:, 9:] + self.aside(x).detach()], dim=1)
 
 
+class Hooked(nn.Module):
+    """Puts a hook on what flows in the middle, as users do who look at slopes, or who clip them."""
+
+    def __init__(self, hook: Callable[[torch.Tensor], Any]) -> None:
+        super().__init__()
+        self.first, self.second, self.hook = nn.Linear(3, 4), nn.Linear(4, 4), hook
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.first(x)
+        if z.requires_grad:
+            z.register_hook(self.hook)
+        return self.second(z)
+
+
 class Looked(nn.Module):
     """Rows longer than one are shortened where they lie, whenever they are looked up."""
 
@@ -140,6 +154,8 @@ ANSWERS: dict[str, tuple[Callable[[], Any], type[VallisError], str]] = {
     "runs again, reentrant": (lambda: Checkpointing(reentrant=True), ModelError, "first.0.weight of Checkpointing has"),
     "detaches": (Detaching, ModelError, "first.0.weight of Detaching has none"),
     "detaches one": (DetachingOne, ModelError, "aside.weight of DetachingOne has none"),
+    "turns slopes": (lambda: Hooked(lambda slope: -slope), ModelError, "the forward pass of Hooked puts on a tensor"),
+    "cuts slopes off": (lambda: Hooked(torch.Tensor.detach), ModelError, "the forward pass of Hooked puts on a tensor"),
     "renormalises": (
         lambda: nn.Sequential(Looked(), nn.Flatten(), nn.Linear(12, 4)),
         ModelError,
@@ -170,6 +186,12 @@ def test_a_network_whose_answers_cannot_be_examined_is_refused_in_a_sentence(wha
         plain(module)
     assert came in str(caught.value)
     assert is_sentence(str(caught.value)), str(caught.value)
+
+
+def test_hooks_that_only_look_are_taken() -> None:
+    seen: list[torch.Tensor] = []
+    plain(Hooked(seen.append))
+    assert seen
 
 
 def test_weights_that_only_choose_and_weights_that_idle_have_no_gradient_in_truth() -> None:

@@ -112,6 +112,23 @@ def test_bands_and_moments_cover_the_truth_as_often_as_they_say(num_probes: int)
     assert (np.abs(errors.mean(0)) < 4 * errors.std(0) / np.sqrt(REPEATS)).all()
 
 
+def test_one_outlier_that_was_not_taken_out_is_covered() -> None:
+    """Of samples nearly all of which are small and close together, their scatter alone says too little."""
+    values = torch.cat([torch.linspace(-0.1, 0.1, 299, dtype=torch.float64), torch.tensor([100.0])])
+    matrix, points, covered = Dense(rotated(values)), np.array([1.0]), np.zeros(3, dtype=int)
+    for repeat in range(REPEATS):
+        seen = spectral_density(matrix, num_probes=3, num_steps=3, num_search_steps=0, rng=RNG.child("alone", repeat))
+        band, (mean, stderr) = seen.cumulative(points), seen.moment(1)
+        _, low, high = seen.fraction_within(1.0)
+        covered += (
+            bool(band.low[0] <= 299 / 300 <= band.high[0]),
+            low <= 299 / 300 <= high,
+            abs(mean - float(values.mean())) <= stats.t.ppf(0.975, 2) * stderr,
+        )
+    for each in covered:
+        must_cover(int(each))
+
+
 def test_bands_shrink_with_steps() -> None:
     few, many = (found(0, 6, m, 2 * m).cumulative([-0.01, 0.01]) for m in (5, 25))
     assert ((many.high - many.low) < 0.5 * (few.high - few.low)).all()

@@ -265,7 +265,9 @@ def test_by_magnitude_both_ends_come_as_they_lie(dtype: torch.dtype) -> None:
 def test_a_start_near_the_eigenvectors_saves_products() -> None:
     cold = eigenpairs(Dense(MATRIX), largest=5, rng=RNG, tolerance=1e-4)
     noise = torch.randn(P, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / P**0.5
-    warm = eigenpairs(Dense(MATRIX), largest=5, rng=RNG, tolerance=1e-4, start=cold.largest.vectors + 1e-3 * noise)
+    warm = eigenpairs(
+        Dense(MATRIX), largest=5, rng=RNG, tolerance=1e-4, start=(cold.largest.vectors + 1e-3 * noise).requires_grad_()
+    )
     assert warm.converged
     assert warm.num_products < 0.8 * cold.num_products
     np.testing.assert_allclose(warm.largest.values, TRUTH[::-1][:5], rtol=1e-4)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.numerics.solutions import classes, random
-from vallis.core.errors import LossError
+from vallis.core.errors import LossError, ModelError
 from vallis.numerics.loss_bends import Bends, unflattened
 
 N, K = 5, 3
@@ -57,6 +57,11 @@ def test_scores_in_two_tensors_of_any_shape() -> None:
 def test_a_loss_that_bends_down_has_no_root(loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
     with pytest.raises(LossError, match="convex in the scores"):
         bends(loss, random(N, K).double()).root()
+
+
+def test_a_loss_without_second_derivatives_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ModelError, match=r"torch has no derivative of .*multi_margin_loss_backward"):
+        bends(lambda f: F.multi_margin_loss(f, Y, p=2), random(N, K).double()).root()
 
 
 def test_what_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,14 @@ def test_only_palindromes_of_symmetric_factors_promise_symmetry() -> None:
         Product(a, b).to_scipy()
 
 
+def test_a_matrix_of_tiny_numbers_is_compared_with_itself() -> None:
+    assert not Dense(1e-12 * torch.triu(A)).is_symmetric
+    assert Dense(1e-12 * A).is_symmetric
+    assert Dense(1e12 * A.float()).is_symmetric
+    with pytest.raises(UsageError, match=r"real floating numbers was required, torch.int64 came"):
+        Dense(torch.eye(3, dtype=torch.int64))
+
+
 def test_products_are_counted_by_every_operator_that_makes_them() -> None:
     inner = Dense(A)
     outer = Sum(inner, Scaled(inner, 2.0))
@@ -164,6 +172,8 @@ def test_what_matrices_of_numbers_do_and_operators_do_not_is_refused_in_a_senten
 
 
 def test_misfits_are_refused_in_a_sentence() -> None:
+    with pytest.raises(UsageError, match="a real vector was required, a complex one came"):
+        Dense(A) @ torch.ones(7, dtype=torch.complex128)
     with pytest.raises(UsageError, match=r"shape \(7,\) was required, \(6,\) came"):
         Dense(A).matvec(torch.ones(6))
     with pytest.raises(UsageError, match="one size, dtype and device"):

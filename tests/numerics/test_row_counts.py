@@ -229,6 +229,42 @@ def test_the_axis_of_classes_is_looked_for() -> None:
     }
 
 
+def test_scores_that_are_cut_off_are_for_no_target() -> None:
+    def cut_off(net: Any, x: torch.Tensor) -> torch.Tensor:
+        return net.head(torch.tanh(net.mix(x)))[:, :-1].transpose(1, 2)
+
+    solution = tokens(cut_off, num_targets=T - 1)
+    data: Any = solution.task.splits["train"]
+    found = factors(Objective(solution, dtype=torch.float64), ["mix"])["mix"]
+    rows = data.x.double()[:, :-1][data.y != -100]
+    torch.testing.assert_close(found.inputs, rows.T @ rows / len(rows), rtol=1e-10, atol=1e-13)
+
+
+def test_a_loss_that_judges_the_next_token_says_so_by_its_slopes() -> None:
+    """As causal language models are trained: the scores of a place are for the target of the next one."""
+
+    def of_the_next(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs[:, :-1].flatten(0, 1), y[:, 1:].flatten())
+
+    def classes_last(net: Any, x: torch.Tensor) -> torch.Tensor:
+        return net.head(torch.tanh(net.mix(x)))
+
+    solution = tokens(classes_last, adapt(of_the_next, count=lambda y: (y[:, 1:] != -100).sum()))
+    data: Any = solution.task.splits["train"]
+    found = factors(Objective(solution, dtype=torch.float64), ["mix"])["mix"]
+    rows = data.x.double()[:, :-1][data.y[:, 1:] != -100]
+    torch.testing.assert_close(found.inputs, rows.T @ rows / len(rows), rtol=1e-10, atol=1e-13)
+
+
+def test_a_loss_that_turns_time_around_is_found_out() -> None:
+    def backwards(outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(outputs.flip(2), y)
+
+    assert "mix" in factors(Objective(tokens(reversed_inside, adapt(F.cross_entropy))))
+    reasons = factored_layers(Objective(tokens(reversed_inside, adapt(backwards, count=-100))))[1]
+    assert reasons["mix"] == "nothing tells which scores are those of which target, and not all targets count alike"
+
+
 def test_counts_add_up() -> None:
     for solution in (rectified(), language()):
         objective = Objective(solution, dtype=torch.float64)

@@ -80,6 +80,17 @@ def test_a_plain_loader_is_cut_and_keeps_its_settings(shuffle: bool) -> None:
     torch.random.set_rng_state(state)
 
 
+def test_what_a_loader_drops_no_process_sees() -> None:
+    """One process alone would not see it either."""
+    loader: Any = DataLoader(DATASET, batch_size=5, drop_last=True)
+    seen = [index.tolist() for index in (loader_of(loader, rank, 2)[1] for rank in range(2))]
+    assert sorted(seen[0] + seen[1]) == list(range(15))
+    shuffled: Any = DataLoader(DATASET, batch_size=5, drop_last=True, shuffle=True)
+    with pytest.raises(DataError, match="shuffles and drops its last batch"):
+        loader_of(shuffled, 0, 2)
+    assert len(loader_of(DataLoader(DATASET, batch_size=17, drop_last=True, shuffle=True), 0, 2)[1]) == 9
+
+
 def test_what_chooses_examples_in_its_own_way_is_refused() -> None:
     class Endless(IterableDataset[int]):
         def __iter__(self) -> Any:

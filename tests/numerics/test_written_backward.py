@@ -13,6 +13,7 @@ from tests.core.caller import is_sentence
 from tests.numerics.solutions import built, classes, random
 from vallis import Fisher, GaussNewton, Hessian, Residual
 from vallis.core.errors import ModelError
+from vallis.numerics.at import objective_of
 from vallis.numerics.operators import Operator
 from vallis.numerics.written_backward import functions_in
 
@@ -68,6 +69,35 @@ class Reversed(Right):
         return -slope
 
 
+class Halved(Reversed):
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+        return slope / 2
+
+
+class NearlyRight(Right):
+    """Hides a hundredth of what its derivative depends on."""
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        return slope * (0.99 * (1 - x.tanh() ** 2) + 0.01 * (1 - x.detach().tanh() ** 2))
+
+
+class Linear(torch.autograd.Function):
+    """Right for the bias, and for nothing else together."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T + bias
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x, weight = ctx.saved_tensors
+        return slope @ weight.detach(), slope.T @ x.detach(), slope.sum(0)
+
+
 class Single(Right):
     """Takes float32 and nothing else, as compiled kernels do."""
 
@@ -87,11 +117,36 @@ class Network(nn.Module):
         return self.second(self.function.apply(self.first(x)))
 
 
+class Activated(nn.Module):
+    def __init__(self, function: type[Right]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function.apply(x)
+
+
 def product(kind: type[Any], function: type[Right], dtype: torch.dtype | None = None) -> torch.Tensor:
     operator: Operator = kind.of(
         built(lambda: Network(function)), nn.CrossEntropyLoss(), (X, Y), dtype=dtype, batch_size=16
     )
     return operator @ torch.linspace(-1, 1, operator.size, dtype=operator.dtype)
+
+
+class Last(Network):
+    """The function is the last there is, so that all slopes are wrong alike."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function.apply(self.second(self.first(x).tanh()))
+
+
+class InTheMiddle(Network):
+    def __init__(self) -> None:
+        super().__init__(Right)
+        self.middle = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(Linear.apply(self.first(x).tanh(), self.middle.weight, self.middle.bias).tanh())
 
 
 class Plain(Network):
@@ -112,7 +167,8 @@ def test_a_right_one_gives_the_same_as_plain_operations(kind: type[Any]) -> None
     ("kind", "function"),
     [
         *((kind, Once) for kind in (Hessian, Residual, GaussNewton, Fisher)),
-        *((kind, function) for kind in (Hessian, Residual) for function in (Detached, Reversed)),
+        *((kind, function) for kind in (Hessian, Residual) for function in (Detached, Reversed, NearlyRight)),
+        *((kind, Reversed) for kind in (GaussNewton, Fisher)),
     ],
 )
 @pytest.mark.parametrize("dtype", [None, DOUBLE])
@@ -120,6 +176,27 @@ def test_one_that_hides_something_is_refused_by_name(kind: type[Any], function: 
     with pytest.raises(ModelError, match=f"the backward pass of {function.__name__} hides") as caught:
         product(kind, function, dtype)
     assert is_sentence(str(caught.value))
+
+
+@pytest.mark.parametrize("kind", [Hessian, Residual, GaussNewton, Fisher])
+def test_slopes_that_are_all_wrong_alike_are_refused(kind: type[Any]) -> None:
+    operator = kind.of(built(lambda: Last(Halved)), nn.CrossEntropyLoss(), (X, Y))
+    with pytest.raises(ModelError, match="the backward pass of Halved"):
+        operator @ torch.ones(operator.size)
+
+
+def test_what_is_right_for_some_parameters_is_not_believed_of_all() -> None:
+    objective = objective_of(built(InTheMiddle), nn.CrossEntropyLoss(), (X, Y), dtype=DOUBLE)
+    Hessian(objective, only="middle.bias").dense()
+    Hessian(objective, only="second").dense()
+    with pytest.raises(ModelError, match="the backward pass of Linear"):
+        Hessian(objective).matvec(torch.ones(objective.num_parameters, dtype=DOUBLE))
+
+
+def test_many_units_with_kinks_do_not_spoil_the_proof() -> None:
+    wide = nn.Sequential(nn.Linear(3, 4000), Activated(RightWithKinks), nn.Linear(4000, 3))
+    operator = Hessian.of(wide, nn.CrossEntropyLoss(), (random(200, 3), classes(200)))
+    assert (operator @ torch.ones(operator.size)).isfinite().all()
 
 
 def test_a_backward_that_is_cut_from_its_inputs_does_for_first_derivatives() -> None:

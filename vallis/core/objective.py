@@ -67,8 +67,8 @@ class Objective:
         names: the trainable parameters.
         origin: the solution's own point.
         buffers: everything else the module needs, in the dtype of the objective.
-        bends_as_written: whether second derivatives through functions with a backward pass of their own were compared
-            with the gradient's change; see `vallis.numerics.written_backward`.
+        as_written: which derivatives through functions with a backward pass of their own, for which choices of
+            parameters, were compared with differences; see `vallis.numerics.written_backward`.
 
     Raises:
         UnknownPart: the task has no such split.
@@ -94,7 +94,7 @@ class Objective:
             self.buffers = {name: self._own(value).detach() for name, value in solution.buffers.items()}
         self.num_parameters = sum(value.numel() for value in self.origin)
         self._counted: float | None = None
-        self.bends_as_written = False
+        self.as_written: frozenset[tuple[str, tuple[bool, ...]]] = frozenset()
 
     def over(self, data: Data) -> Objective:
         """The same network and loss over other data."""

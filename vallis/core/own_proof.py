@@ -20,6 +20,7 @@ from vallis.core import tree
 from vallis.core.errors import DataError, LossError, ModelError, VallisError
 from vallis.core.losses import Loss
 from vallis.core.objective import Objective
+from vallis.core.own_hooks import WatchedHooks
 from vallis.core.own_loss import OwnLoss, shapes
 from vallis.core.types import Batch, Data, Solution
 
@@ -40,8 +41,8 @@ def proved(solution: Solution, original: nn.Module) -> Solution:
 
     Raises:
         ModelError: the network cannot be called, normalises by the batch at hand, changes its buffers or weights,
-            answers differently when asked twice, its weights act on the loss in another way, too, or one acts on the
-            outputs without a gradient.
+            answers differently when asked twice, its weights act on the loss in another way, too, one acts on the
+            outputs without a gradient, or a hook changes slopes.
         LossError: the loss is no mean over what it counts, is not finite, or raises when differentiated.
         DataError: targets are out of range, or none counts.
     """
@@ -277,8 +278,9 @@ def _depends_on_weights(objective: Objective, loss: Loss, batch: Batch, original
     """
     own = [value.detach().requires_grad_() for value in objective.origin]
     others = {name: value for name, value in original.named_parameters() if value.requires_grad}
+    hooks = WatchedHooks()
     try:
-        with torch.autograd.graph.disable_saved_tensors_hooks(_RUNS_AGAIN):
+        with torch.autograd.graph.disable_saved_tensors_hooks(_RUNS_AGAIN), hooks:
             value = loss.mean(objective.outputs_at(own, batch), batch.y)
         if not value.requires_grad:
             return False
@@ -296,6 +298,11 @@ def _depends_on_weights(objective: Objective, loss: Loss, batch: Batch, original
             f"{type(error).__name__}: {str(error).partition(chr(10))[0]}; check the types of outputs and targets, "
             "and switch off activation checkpointing"
         ) from error
+    if hooks.answered:
+        raise ModelError(
+            f"slopes that pass as they are were required, a hook that the forward pass of {type(original).__name__} "
+            "puts on a tensor returns others: put it there in training only, if self.training, or return None from it"
+        )
     read = [name for name, slope in zip(others, found[len(own) :], strict=True) if slope is not None]
     if read:
         raise ModelError(

@@ -15,7 +15,7 @@ from vallis.core.functional import differentiating
 from vallis.core.objective import Term
 from vallis.numerics.convolutions import OwnConvolutions
 from vallis.numerics.derivatives import Tensors, pull
-from vallis.numerics.written_backward import must_be_transposed
+from vallis.numerics.written_backward import must_be_transposed, must_slope_as_written
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,15 @@ class Forward:
             term: the batch.
             chosen: which parameters.
             twice: whether its derivatives are to be differentiated by the parameters once more.
+
+        Raises:
+            ModelError: a function with a backward pass of its own is no derivative.
         """
         with differentiating(), OwnConvolutions(twice=twice):
             point, leaves = variables(term, chosen)
-            return Forward(leaves, term.outputs(point))
+            found = Forward(leaves, term.outputs(point))
+        must_slope_as_written(term, chosen, found.live)
+        return found
 
     @property
     def live(self) -> Tensors:

@@ -111,19 +111,25 @@ class Density:
     def moment(self, degree: int) -> tuple[float, float]:
         """``tr(A^degree) / P`` and its standard error over the probes; infinite with a single one, 0.0 when exact.
 
-        Of degrees above one, few eigenvalues just below those that are known make the samples skewed, and an interval
-        of Student's t then covers less often than it says (86 to 90 % instead of 95 %, on a geometric spectrum).
+        Intervals of 95 % by Student's t cover the truth in 93 to 100 % (degrees 1 to 4; six spectra, P = 1000, with and
+        without a search, 3 and 10 probes, 400 seeds each). Of an even degree above ``m - 1`` steps the error is told
+        too small by what m steps leave open of ``A^(2 degree)``.
         """
         certain = float(np.sum(self.known**degree)) / self.size
         if not self.bulk:
             return certain, 0.0
-        samples = self.bulk_fraction * np.array([seen.moment(degree) for seen in self.bulk])
-        return certain + float(samples.mean()), float(standard_error(samples))
+        samples = np.array([seen.moment(degree) for seen in self.bulk])
+        mean = float(samples.mean())
+        variance = np.mean([seen.weights @ (seen.nodes**degree - mean) ** 2 for seen in self.bulk])
+        stderr = max(float(standard_error(samples)), float(self.scatter(variance)))
+        return certain + self.bulk_fraction * mean, self.bulk_fraction * stderr
 
     def cumulative(self, points: Floats | Sequence[float], level: float = 0.95) -> Band:
         """``(G,)`` the share of eigenvalues up to each point.
 
-        The band covers both the choice of probes and what so few steps leave open of each probe's distribution. An
+        The band covers both the choice of probes and what so few steps leave open of each probe's distribution: a band
+        of 95 % holds the truth at any one point in 95 to 100 % (six spectra, P = 1000, with and without a search, 3 and
+        10 probes, 400 seeds each; 95 to 97 % beside one outlier that no search took out, else 97 % and more). An
         eigenvalue that equals a point up to rounding (or, of the known ones, up to its residual) counts as reached,
         and the band leaves open whether it is.
         """
@@ -133,7 +139,9 @@ class Density:
             return Band(value=certain, low=least, high=most)
         bounds = np.array([seen.cumulative(points, self.rounding) for seen in self.bulk])
         value = certain + self.bulk_fraction * np.mean([s.reached(points, self.rounding) for s in self.bulk], axis=0)
-        low, high = (self.bulk_fraction * np.clip(end, 0.0, 1.0) for end in band(bounds[:, 0], bounds[:, 1], level))
+        low, high = (
+            self.bulk_fraction * np.clip(end, 0.0, 1.0) for end in self._band(bounds[:, 0], bounds[:, 1], level)
+        )
         return Band(value=value, low=least + low, high=most + high)
 
     def fraction_within(self, radius: float, level: float = 0.95) -> tuple[float, float, float]:
@@ -146,7 +154,7 @@ class Density:
         # What equals the lower end up to rounding lies inside, as a value, and may lie outside, for the bounds.
         ends = np.array([-radius, radius])
         bounds = np.array([seen.cumulative(ends, self.rounding) for seen in self.bulk])  # (K, below or above, end)
-        low, high = band(bounds[:, 0, 1] - bounds[:, 1, 0], bounds[:, 1, 1] - bounds[:, 0, 0], level)
+        low, high = self._band(bounds[:, 0, 1] - bounds[:, 1, 0], bounds[:, 1, 1] - bounds[:, 0, 0], level)
         inside = np.mean(
             [
                 s.reached(ends[1:], self.rounding)[0] - s.reached(ends[:1], self.rounding, inclusive=False)[0]
@@ -155,6 +163,19 @@ class Density:
         )
         share = [self.bulk_fraction * float(np.clip(each, 0.0, 1.0)) for each in (inside, low, high)]
         return certain + share[0], least + share[1], most + share[2]
+
+    def _band(self, low: Floats, high: Floats, level: float) -> tuple[Floats, Floats]:
+        """``(G,)`` the ends of the interval for a share that lies between bounds ``(K, G)`` for each probe."""
+        least, most = (np.clip(each.mean(0), 0.0, 1.0) for each in (low, high))
+        return band(low, high, level, (self.scatter(least * (1 - least)), self.scatter(most * (1 - most))))
+
+    def scatter(self, variance: Floats | np.floating[Any]) -> Floats:
+        """The standard error of the mean of ``q' f q`` over the probes q, from the variance of f over the eigenvalues.
+
+        For q uniform on the sphere of n dimensions that of one probe is ``2 / (n + 2)`` times that variance. A few
+        probes tell their own scatter badly where one eigenvalue lies far from all others, and the variance well.
+        """
+        return np.asarray(np.sqrt(2 / (self.size - len(self.known) + 2) * variance / len(self.bulk)))
 
     def _known_up_to(self, points: Floats, side: int) -> Floats:
         """``(G,)`` the share of known eigenvalues: what it is said to be (0), and its least (-1) and most (1)."""

@@ -65,7 +65,8 @@ class LogDeterminant:
         """
         if self.exact:
             return self.value, self.value
-        low, high = band(self.low, self.high, level, 0.0 if self.stderr is None else self.stderr)
+        least = 0.0 if self.stderr is None else self.stderr
+        low, high = band(self.low, self.high, level, (least, least))
         return float(low), float(high)
 
 

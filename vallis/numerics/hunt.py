@@ -84,7 +84,7 @@ class Hunt:
 
     def _begin(self, start: torch.Tensor | None) -> None:
         if start is not None:
-            row = start.double().sum(dim=1)
+            row = start.detach().double().sum(dim=1)
             row = (row / row.norm()).to(device=self._operator.device, dtype=self._operator.dtype)[None]
             self._begin_with(row, self._operator.matvec(row[0])[None], 1)
         elif isinstance(self._operator, Parts):

@@ -28,8 +28,7 @@ from vallis.core.rng import Rng, must_be_rng
 from vallis.numerics.affine import affine_layers
 from vallis.numerics.flows import Affine, Flow, run
 from vallis.numerics.pulled import Draws, pulled_roots
-from vallis.numerics.row_counts import RowCounts, row_counts
-from vallis.numerics.row_weights import row_weights
+from vallis.numerics.row_counts import RowCounts, may_count_apart, row_counts
 
 _BLOCK = 64
 _ROWS_BYTES = 2**26
@@ -137,7 +136,7 @@ def _counted(
     counts: dict[int, Counts] = {}
     uncounted: dict[str, str] = {}
     for place, term in enumerate(objective.terms() if found else ()):
-        if row_weights(term).targets is not None:
+        if may_count_apart(term):
             told = row_counts(term, *run(term, found))
             uncounted |= {name: why for name, why in told.items() if isinstance(why, str)}
             counts[place] = told

@@ -103,7 +103,7 @@ def _must_span(start: torch.Tensor, size: int) -> None:
         raise UsageError(
             f"start directions of shape ({size}, q) were required, {tuple(start.shape)} came: one column a direction"
         )
-    length = float(start.double().sum(dim=1).norm())
+    length = float(start.detach().double().sum(dim=1).norm())
     if not 0 < length < float("inf"):
         raise UsageError(
             f"start directions whose sum is finite and not zero were required, one of length {length:g} came: "

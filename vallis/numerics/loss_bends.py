@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from vallis.core.errors import LossError
-
-Tensors = tuple[torch.Tensor, ...]
+from vallis.numerics.derivatives import Tensors, pull
 
 # Above this many numbers the curvature of a batch's loss, (N, K, K), is not written out.
 _LARGEST = 2**27
@@ -80,18 +79,7 @@ class Bends:
 
     def _times(self, flat: torch.Tensor) -> torch.Tensor:
         """``(N, K)`` the product of every example's block with a vector."""
-        live = [place for place, slope in enumerate(self.slopes) if slope.requires_grad]
-        if not live:
-            return torch.zeros_like(flat)
-        parts = unflattened(flat, self.free)
-        found = torch.autograd.grad(
-            [self.slopes[place] for place in live],
-            self.free,
-            [parts[place] for place in live],
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        found = pull(self.slopes, self.free, unflattened(flat, self.free))
         return torch.cat([part.reshape(len(flat), -1) for part in found], 1)
 
 

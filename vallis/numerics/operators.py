@@ -52,8 +52,12 @@ class Operator(ABC):
         """``(P,)`` the product with a vector ``(P,)``, in the operator's dtype.
 
         Raises:
-            UsageError: the vector has another shape.
+            UsageError: the vector has another shape, or is complex.
         """
+        if vector.is_complex():  # of which torch would drop the imaginary part
+            raise UsageError(
+                "a real vector was required, a complex one came: multiply its real and imaginary part alone"
+            )
         if vector.shape != (self.size,):
             raise UsageError(f"a vector of shape ({self.size},) was required, {tuple(vector.shape)} came: flatten it")
         self.num_products += 1
@@ -153,9 +157,14 @@ class Dense(Operator):
     def __init__(self, matrix: torch.Tensor) -> None:
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise UsageError(f"a square matrix was required, one of shape {tuple(matrix.shape)} came: give (P, P)")
+        if not matrix.is_floating_point():
+            raise UsageError(f"a matrix of real floating numbers was required, {matrix.dtype} came: convert it")
         super().__init__(matrix.shape[0], matrix.dtype, matrix.device)
-        self.matrix = matrix
-        self.is_symmetric = bool(torch.allclose(matrix, matrix.T, equal_nan=True))
+        self.matrix = matrix.detach()
+        # Beside its own scale: of a matrix of tiny numbers no two differ by much.
+        scale = float(self.matrix.nan_to_num(0, 0, 0).abs().max()) if matrix.numel() else 0.0
+        apart = max(1e-8, 100 * torch.finfo(matrix.dtype).eps) * scale
+        self.is_symmetric = bool(torch.allclose(self.matrix, self.matrix.T, atol=apart, equal_nan=True))
 
     def dense(self) -> torch.Tensor:
         """``(P, P)`` a copy of the matrix, which takes no product."""

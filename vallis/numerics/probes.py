@@ -51,16 +51,18 @@ def standard_error(samples: NDArray[Any]) -> Floats:
     return np.asarray(samples.std(axis=0, ddof=1) / math.sqrt(num))
 
 
-def band(low: Floats, high: Floats, level: float, stderr: float = 0.0) -> tuple[Floats, Floats]:
+def band(
+    low: Floats, high: Floats, level: float, least: tuple[Floats | float, Floats | float] = (0.0, 0.0)
+) -> tuple[Floats, Floats]:
     """``(...)`` the ends of the interval for a mean that each of K samples ``(K, ...)`` brackets, by Student's t.
 
-    With ``low == high`` it is the common interval of a mean. Infinite with a single sample. The standard error of
-    either end is taken to be no smaller than `stderr`.
+    With ``low == high`` it is the common interval of a mean. Infinite with a single sample. The standard errors of the
+    lower and the upper end are taken to be no smaller than `least`.
     """
     if len(low) < 2:
         return np.full(low.shape[1:], -np.inf), np.full(low.shape[1:], np.inf)
     quantile = t_quantile(0.5 + level / 2, len(low) - 1)
-    below, above = (np.maximum(standard_error(each), stderr) for each in (low, high))
+    below, above = (np.maximum(standard_error(each), known) for each, known in zip((low, high), least, strict=True))
     return low.mean(0) - quantile * below, high.mean(0) + quantile * above
 
 

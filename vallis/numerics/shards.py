@@ -37,8 +37,8 @@ def shard(held: Held, rank: int, world_size: int) -> Held:
 
     Raises:
         UsageError: there is no such rank, or nothing that can be cut.
-        DataError: a DataLoader chooses examples in a way of its own or is made for another rank, or none comes to this
-            process.
+        DataError: a DataLoader chooses examples in a way of its own, shuffles and drops some, or is made for another
+            rank, or none comes to this process.
     """
     if not 0 <= rank < world_size:
         raise UsageError(f"a rank in 0..{world_size - 1} was required, {rank} of {world_size} came: count from zero")
@@ -50,7 +50,7 @@ def loader_of(loader: DataLoader[Any], rank: int, world_size: int) -> tuple[Data
     """A DataLoader over the share of a process, None where that is empty, and which examples these are ``(n,)``.
 
     Raises:
-        DataError: it chooses examples in a way of its own, or is made for another rank.
+        DataError: it chooses examples in a way of its own, shuffles and drops some, or is made for another rank.
     """
     places = _places(loader, rank, world_size)
     index = torch.tensor(places, dtype=torch.int64)
@@ -193,6 +193,8 @@ def _part(data: Data, rank: int, world_size: int) -> Data:
 def _places(loader: DataLoader[Any], rank: int, world_size: int) -> list[int]:
     """Which examples of its dataset are a process's, in the order in which the loader takes them."""
     sampler = loader.sampler if loader.batch_size is not None else None
+    is_stream = isinstance(loader.dataset, IterableDataset)
+    size = 0 if is_stream else len(loader.dataset)  # type: ignore[arg-type]
     if isinstance(sampler, DistributedSampler):
         if (sampler.rank, sampler.num_replicas) != (rank, world_size):
             raise DataError(
@@ -201,18 +203,25 @@ def _places(loader: DataLoader[Any], rank: int, world_size: int) -> list[int]:
             )
         whole = copy.copy(sampler)
         whole.drop_last = False
-        size, num_processes = len(loader.dataset), sampler.num_replicas  # type: ignore[arg-type]
+        num_processes = sampler.num_replicas
         whole.num_samples = -(-size // num_processes)
         whole.total_size = whole.num_samples * num_processes
         # What it repeats to fill up lies at the end: the place k of rank r is r + k n in the list of all.
         num_own = len(range(sampler.rank, size, num_processes))
         return list(whole)[:num_own]
-    repeats = isinstance(sampler, RandomSampler) and (sampler.replacement or sampler.num_samples != len(loader.dataset))  # type: ignore[arg-type]
+    repeats = isinstance(sampler, RandomSampler) and (sampler.replacement or sampler.num_samples != size)
     if not isinstance(sampler, (SequentialSampler, RandomSampler)) or repeats:
-        came = type(loader.dataset if isinstance(loader.dataset, IterableDataset) else sampler or loader.batch_sampler)
+        came = type(loader.dataset if is_stream else sampler or loader.batch_sampler)
         raise DataError(
             f"a DataLoader that takes each example of its dataset once was required, one with a {came.__name__} came: "
             "use a DistributedSampler, cut the solution that is made of it, or give each process a loader over its own "
             "share and say already_sharded=True"
         )
-    return list(range(rank, len(loader.dataset), world_size))  # type: ignore[arg-type]
+    if loader.drop_last and size % (loader.batch_size or 1):
+        if isinstance(sampler, RandomSampler):
+            raise DataError(
+                "the same examples at every pass were required, a DataLoader that shuffles and drops its last batch "
+                "came: say drop_last=False or shuffle=False"
+            )
+        size -= size % (loader.batch_size or 1)  # what one process alone never sees
+    return list(range(rank, size, world_size))

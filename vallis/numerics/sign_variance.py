@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import torch
 
+_COLUMNS = 1 << 15
+
 
 class SignVariance:
     """The variance of ``z' B z`` over random signs z, estimated without bias from K of them; B is symmetric."""
@@ -67,10 +69,13 @@ class SquareVariance:
         count = len(self._seen)
         if count < 3:
             return 0.0
-        squares = sum(product.square() for _, product in self._seen)
-        total = 0.0
-        for place, (z, product) in enumerate(self._seen):
-            for other_z, other in self._seen[:place]:
-                diagonal = (squares - product.square() - other.square()) / (count - 2)
-                total += float(product @ other - (z * other_z).double() @ diagonal) ** 2
-        return 4 * total / (count * (count - 1))
+        inner, diagonal = torch.zeros(2, count, count, dtype=torch.float64)
+        for start in range(0, len(self._seen[0][1]), _COLUMNS):
+            part = slice(start, start + _COLUMNS)
+            z, products = (torch.stack([each[place][part] for each in self._seen]).double() for place in (0, 1))
+            squares = products.square()
+            inner += (products @ products.T).cpu()
+            own = (z * squares) @ z.T  # what the two products themselves say of D
+            diagonal += ((z * squares.sum(0)) @ z.T - own - own.T).cpu()
+        apart = inner - diagonal / (count - 2)
+        return 4 * float(apart.triu(1).square().sum()) / (count * (count - 1))

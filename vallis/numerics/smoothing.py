@@ -62,9 +62,14 @@ def smoothed(density: Density, points: Floats, kernel: Kernel, level: float = 0.
         return Band(value=known, low=known, high=known)
     share = density.bulk_fraction
     views = [(kernel.coordinate(seen.nodes), seen) for seen in density.bulk]
-    mean = np.mean([kernel.height(places[:, None] - nodes) @ seen.weights for nodes, seen in views], axis=0)
+    heights = [kernel.height(places[:, None] - nodes) for nodes, _ in views]
+    mean, square = (
+        np.mean([height**power @ seen.weights for height, (_, seen) in zip(heights, views, strict=True)], axis=0)
+        for power in (1, 2)
+    )
     bounds = np.array([_bounds(seen, places, kernel) for seen in density.bulk])
-    low, high = band(bounds[:, 0], bounds[:, 1], level)
+    least = density.scatter(np.maximum(0.0, square - mean**2))
+    low, high = band(bounds[:, 0], bounds[:, 1], level, (least, least))
     return Band(value=known + share * mean, low=known + share * np.maximum(low, 0.0), high=known + share * high)
 
 

@@ -142,7 +142,8 @@ def trace(
     Error bars of "hutchinson" and "hutch++" are the larger of what the scatter of the samples says and what the lengths
     of the products do (`vallis.numerics.sign_variance`): a few samples alone know too little of it. Intervals for 95 %
     cover 95 to 100 % at 4 and 16 signs and 96 to 99 % at 20 and 60 products of "hutch++" (five spectra, 1000 seeds
-    each); of an operator that promises no symmetry the scatter is all there is.
+    each); of an operator that promises no symmetry the scatter is all there is. Where each eigenvector lies on two
+    coordinates alone, signs take so few values that 88 to 90 % cover at 4, and 94 to 96 % at 16 (200 seeds).
 
     Args:
         operator: A; for "xnystrace" positive semidefinite; for all but "hutchinson" symmetric.

@@ -133,7 +133,7 @@ def test_on_everything_awkward(name: str) -> None:
     objective, hessian = Objective(ready, dtype=torch.float64), dense_hessian(ready)
     array = found.array("eigenvalues")
     for row, layer in zip(array.data, array.coords["layer"], strict=True):
-        place = positions(objective, ("weight" if layer == "(the network)" else f"{layer}.weight",))
+        place = positions(objective, ("weight" if layer == "(root module)" else f"{layer}.weight",))
         truth = falling(hessian[place][:, place])[0][:3]
         np.testing.assert_allclose(row[: len(truth)], truth, rtol=1e-6, atol=1e-9)
 

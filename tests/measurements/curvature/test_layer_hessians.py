@@ -46,7 +46,7 @@ def test_small_networks_exactly(name: str) -> None:
     objective, hessian = Objective(ready, dtype=torch.float64), dense_hessian(ready)
     eigenvalues, traces = found.array("eigenvalues"), found.array("traces")
     layers = owners(objective)
-    assert list(eigenvalues.coords["layer"]) == [layer or "(the network)" for layer in layers]
+    assert list(eigenvalues.coords["layer"]) == [layer or "(root module)" for layer in layers]
     for row, names in enumerate(layers.values()):
         places = positions(objective, names)
         block = hessian[places][:, places]
@@ -82,7 +82,7 @@ def must_fit(found: Result, objective: Objective) -> None:
         assert "kronecker_eigenvalues" not in found.values
         return
     table = found.array("kronecker_eigenvalues")
-    assert list(table.coords["kronecker_layer"]) == [layer or "(the network)" for layer in fitting]
+    assert list(table.coords["kronecker_layer"]) == [layer or "(root module)" for layer in fitting]
     for row, layer in zip(table.data, fitting, strict=True):
         each = made[layer]
         dense = torch.kron(each.outputs, each.joint_inputs if each.bias else each.inputs)
@@ -150,7 +150,7 @@ def test_a_network_without_any_matrix() -> None:
     found = measured(part, held(built(Curved), random(9, 3), classes(9)))
     assert codes(found) == ["no_kronecker_form"]
     assert found.notes[0].text.startswith("2 of 2 layers")
-    assert set(found.array("eigenvalues").coords["layer"]) == {"norm", "(the network)"}
+    assert set(found.array("eigenvalues").coords["layer"]) == {"norm", "(root module)"}
     assert "Kronecker" not in part.reading(found)
     assert [figure.name for figure in part.figures(found)] == ["layer_eigenvalues", "layer_shares"]
 

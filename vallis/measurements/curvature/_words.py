@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vallis.core.numbers import count
 
 # In tables and figures: a module whose own parameters are a layer has no name of its own.
-NETWORK = "(the network)"
+ROOT = "(root module)"
 
 
 def counted(number: int, noun: str) -> str:
@@ -25,9 +25,9 @@ def listed(words: Sequence[str], most: int | None = None) -> str:
 
 def shown_name(layer: str) -> str:
     """What a layer is called in tables and figures."""
-    return layer or NETWORK
+    return layer or ROOT
 
 
 def spoken_name(shown: str) -> str:
     """What the layer of this name in a table is called in a sentence."""
-    return "the root module" if shown == NETWORK else f"layer {shown}"
+    return "the root module" if shown == ROOT else f"layer {shown}"

@@ -59,7 +59,7 @@ class HessianDensity:
         flat: up to this share of the largest magnitude, a curvature counts as none.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()

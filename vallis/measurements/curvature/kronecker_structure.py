@@ -53,7 +53,7 @@ class KroneckerStructure:
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[Mapping[str, frozenset[str]]] = {

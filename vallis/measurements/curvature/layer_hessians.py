@@ -66,7 +66,7 @@ class LayerHessians:
         precision: "auto" computes in float64 up to 10,000 parameters, and in the model's own type beyond.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
