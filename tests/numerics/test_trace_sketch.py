@@ -28,17 +28,18 @@ SLOW = rotated(1.0 / torch.arange(1.0, 301.0, dtype=torch.float64))
     ("matrix", "method", "num_products"),
     [
         (MATRIX, "krylov", 24),
-        (MATRIX, "krylov", 60),
-        (SLOW, "krylov", 40),
-        (FLAT, "krylov", 40),
-        (SEMICIRCLE, "krylov", 40),
         (INDEFINITE, "krylov", 24),
-        (INDEFINITE, "krylov", 60),
         (MATRIX, "hutch++", 60),
-        (MATRIX, "xtrace", 40),
         (SLOW, "xtrace", 24),
         (SQUARED, "xnystrace", 24),
-        (SLOW, "xnystrace", 40),
+        # Half a minute together, and the same again:
+        pytest.param(MATRIX, "krylov", 60, marks=pytest.mark.slow),
+        pytest.param(SLOW, "krylov", 40, marks=pytest.mark.slow),
+        pytest.param(FLAT, "krylov", 40, marks=pytest.mark.slow),
+        pytest.param(SEMICIRCLE, "krylov", 40, marks=pytest.mark.slow),
+        pytest.param(INDEFINITE, "krylov", 60, marks=pytest.mark.slow),
+        pytest.param(MATRIX, "xtrace", 40, marks=pytest.mark.slow),
+        pytest.param(SLOW, "xnystrace", 40, marks=pytest.mark.slow),
     ],
 )
 def test_unbiased_with_an_interval_that_covers_the_truth_at_least_as_often_as_it_says(
@@ -75,7 +76,9 @@ def test_the_krylov_sketch_is_the_best_where_eigenvalues_fall_off_slowly() -> No
     assert spread(MATRIX, "krylov", 60) < spread(MATRIX, "hutch++", 60)
 
 
-@pytest.mark.parametrize("matrix", [FLAT, INDEFINITE, SEMICIRCLE, SLOW, MATRIX])
+@pytest.mark.parametrize(
+    "matrix", [FLAT, *(pytest.param(each, marks=pytest.mark.slow) for each in (INDEFINITE, SEMICIRCLE, SLOW, MATRIX))]
+)
 def test_a_krylov_space_costs_little_where_nothing_stands_out(matrix: torch.Tensor) -> None:
     """Of signs alone the error is known; of n products a ninth is tried on the space: root of 9/8, and noise of 200.
 

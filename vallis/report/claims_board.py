@@ -45,7 +45,7 @@ def board(claims: Sequence[Judged]) -> dict[str, Any] | None:
     lines: dict[str, dict[str, Any]] = {}
     for claim, verdict in run:
         what = _what(claim)
-        line = {"says": what, "where": claim.where, "shows": claim.shows or "statistic", "cells": {}}
+        line = {"says": what, "where": claim.where, "shows": claim.shows, "cells": {}}
         lines.setdefault(what, line)["cells"][claim.about] = shown(claim, verdict)
     rows = [{**line, "cells": [line["cells"].get(column) for column in columns]} for line in lines.values()]
     return {"columns": [column.removeprefix("the ") for column in columns], "rows": rows}

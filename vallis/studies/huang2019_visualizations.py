@@ -72,9 +72,10 @@ class Huang2019Visualizations:
                 where=where,
                 test=partial(rule, data=data),
                 about=held.title,
+                shows=shows,
             )
             for data, held in DATA_SETS.items()
-            for name, (rule, says, where) in RULES.items()
+            for name, (rule, says, where, shows) in RULES.items()
             if held.compared or name not in _COMPARISONS
         ]
         mined = [
@@ -289,53 +290,62 @@ def _paper() -> list[_Setting]:
 # ------------------------------------------------------------------------------------------------------------ claims
 
 _COMPARISONS = frozenset({"optimizers_agree", "network_beats_linear"})
-RULES: dict[str, tuple[Callable[..., Verdict], str, str]] = {
+RULES: dict[str, tuple[Callable[..., Verdict], str, str, str]] = {
     "bad_minima_exist": (
         rules.bad_minima_exist,
         "with the largest poison factor all training examples are right and the test accuracy is at most that of "
         "guessing",
         "section 3",
+        "test accuracy, median over seeds",
     ),
     "training_avoids_them": (
         rules.training_avoids_them,
         "without poison all training examples are right, too, and the gap of accuracies is smaller by at least 0.3",
         "section 3, figure 1",
+        "how much smaller, median over seeds",
     ),
     "radius_is_larger": (
         rules.radius_is_larger,
         "the basin of the good minimum has at least 3 times the mean radius of the bad one's",
         "section 5",
+        "ratio of the radii, median over seeds",
     ),
     "volume_is_larger": (
         rules.volume_is_larger,
         "its volume is larger by at least 1,000 powers of ten",
         "section 5",
+        "powers of ten, median over seeds",
     ),
     "accuracy_follows_radius": (
         rules.accuracy_follows_radius,
         "over the poison factors, the rank correlation of test accuracy and mean radius exceeds 0.6",
         "section 5, the figure of gaps and radii",
+        "rank correlation, median over seeds",
     ),
     "accuracy_follows_volume": (
         rules.accuracy_follows_volume,
         "over the poison factors, the rank correlation of test accuracy and log-volume exceeds 0.6",
         "section 5, the figure of gaps and volumes",
+        "rank correlation, median over seeds",
     ),
     "gap_falls_with_volume": (
         rules.gap_falls_with_volume,
         "over the poison factors, the gap of accuracies falls from every basin to the next larger one",
         "section 5, the figure of gaps and volumes",
+        "share of the seeds",
     ),
     "optimizers_agree": (
         rules.optimizers_agree,
         f"all of {len(OPTIMIZERS)} optimizers get every training example right, and the worst is less than 0.1 in test "
         "accuracy below the best",
         "section 2, table 1",
+        "best less worst test accuracy, median over seeds",
     ),
     "network_beats_linear": (
         rules.network_beats_linear,
         "the network is more accurate on the test set than a linear model on second-order features",
         "section 2, figure 2",
+        "mean difference of test accuracies",
     ),
 }
 MINEFIELD_RULES: dict[str, tuple[Callable[[Sequence[Row]], Verdict], str, str, str]] = {

@@ -45,6 +45,6 @@ def _figure(result: Result, key: str, name: str, title: str, labels: list[str], 
         marks.append(mark)
         if not shown.all():
             caption = f"{int((~shown).sum())} other networks lie far outside and are not drawn."
-    marks.append(Mark(kind="scatter", x=here[-1:, 0], y=here[-1:, 1], label="★ end of the path"))
+    marks.append(Mark(kind="scatter", x=here[-1:, 0], y=here[-1:, 1], label="end of the path"))
     axes = [Axis(label=label) for label in labels]
     return Figure(name=name, title=title, x=axes[0], y=axes[1], z=tint, marks=tuple(marks), caption=caption)

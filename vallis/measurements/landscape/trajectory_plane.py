@@ -127,7 +127,7 @@ class TrajectoryPlane:
         marks = (
             Mark(kind="heatmap", x=ground.coords["first"], y=ground.coords["second"], z=ground.data),
             Mark(kind="line", x=path[:, 0], y=path[:, 1], label="path of the training"),
-            Mark(kind="scatter", x=path[-1:, 0], y=path[-1:, 1], label="★ end of the path"),
+            Mark(kind="scatter", x=path[-1:, 0], y=path[-1:, 1], label="end of the path"),
         )
         shares = result.array("explained_fractions").data
         labels = [
