@@ -1,7 +1,8 @@
 # Vallis: `make` alone says what there is. Works from a clean clone with nothing but Python >= 3.11 and make.
 
 PYTHON ?= python3
-JOBS   ?= 2
+# One more than the cores of a small machine: a tenth of the time tests wait for other processes.
+JOBS   ?= 3
 OUT    ?= out
 # Which benchmarks (all if empty), and after how many seconds they are stopped; finished ones keep their results.
 ONLY   ?=

@@ -91,7 +91,7 @@ def test_it_is_a_distribution_that_counts_each_known_eigenvalue_once() -> None:
     assert values.min() == seen.edges[0]
 
 
-@pytest.mark.parametrize("num_probes", [2, 4, 8])
+@pytest.mark.parametrize("num_probes", [2, 4, pytest.param(8, marks=pytest.mark.slow)])
 def test_bands_and_moments_cover_the_truth_as_often_as_they_say(num_probes: int) -> None:
     points = np.array([-0.3, -2e-3, -5e-4, 0.0, 7e-4, 0.01, 0.5])
     true, flat = np.searchsorted(TRUTH, points, side="right") / P, float(np.mean(np.abs(TRUTH) <= 1e-3))

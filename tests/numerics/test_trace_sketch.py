@@ -76,9 +76,8 @@ def test_the_krylov_sketch_is_the_best_where_eigenvalues_fall_off_slowly() -> No
     assert spread(MATRIX, "krylov", 60) < spread(MATRIX, "hutch++", 60)
 
 
-@pytest.mark.parametrize(
-    "matrix", [FLAT, *(pytest.param(each, marks=pytest.mark.slow) for each in (INDEFINITE, SEMICIRCLE, SLOW, MATRIX))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("matrix", [FLAT, INDEFINITE, SEMICIRCLE, SLOW, MATRIX])
 def test_a_krylov_space_costs_little_where_nothing_stands_out(matrix: torch.Tensor) -> None:
     """Of signs alone the error is known; of n products a ninth is tried on the space: root of 9/8, and noise of 200.
 
@@ -96,6 +95,7 @@ def test_a_krylov_space_costs_little_where_nothing_stands_out(matrix: torch.Tens
     assert error / 1.16 < np.sqrt(np.mean(claimed**2)) < 1.24 * 1.16 * error
 
 
+@pytest.mark.slow
 def test_probes_that_correct_each_other_beat_those_that_do_not() -> None:
     """What eigenvalues that fall off as 1/k leave beyond the 18 largest: signs on that, in so many products, err more.
 

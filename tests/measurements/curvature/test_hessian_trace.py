@@ -70,6 +70,7 @@ def test_a_result_hangs_together(method: Method) -> None:
     assert len(part.figures(found)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "hutchinson"])
 def test_over_seeds_it_is_within_its_error_bar_and_no_worse_than_signs(method: Method) -> None:
     """A Hessian in which no eigenvalue stands out; 100 seeds.

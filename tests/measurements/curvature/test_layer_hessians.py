@@ -232,6 +232,7 @@ def test_a_sharpest_direction_that_is_not_sure_is_noted() -> None:
     assert "direction_unsure" not in codes(measured(LayerHessians(num_top=1), mlp()))
 
 
+@pytest.mark.slow
 def test_traces_cover_within_their_error_bars() -> None:
     solution = large()
     truth = dense_hessian(solution)

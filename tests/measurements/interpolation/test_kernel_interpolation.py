@@ -64,7 +64,7 @@ def test_worse_functions_through_the_same_examples(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("settings", [{"features": "gabor"}, {"features": "random_convolutions", "kernel": "linear"}])
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", ["digits", "mnist", pytest.param("fashion_mnist", marks=pytest.mark.slow)])
 def test_features_of_images(name: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     found = measured(KernelInterpolation(**settings), on(IMAGES[name], monkeypatch))
     assert value(found, "train_error") == 0
