@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,10 @@ def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path, stop: signa
     ]
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     words = [COMMAND, "run", "jobs.json"]
-    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # What a shell starts in the background ignores Ctrl-C, and so would what it starts.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=pipe, stdout=pipe, text=True, preexec_fn=heard)
     try:
         deadline = time.monotonic() + 120
         while len(list(tmp_path.glob("out/store/objects/*/*/record.json"))) < 2:  # the weights and the training

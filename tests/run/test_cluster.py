@@ -160,12 +160,13 @@ def test_workers_of_ours_that_never_come_back_are_not_waited_for(
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from tests.run.toy import Descent, Norm, job
 from vallis.run.execute import execute
 from vallis.run.store import Store
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     jobs = [job(), *(job(seed=s, training=Descent(max_steps=4000, seconds=0.01)) for s in range(2))]
     execute(jobs, Store(sys.argv[1]), workers=2, every=0.0)
 """
