@@ -135,7 +135,7 @@ def _in_part(
     affordable = None if budget is None else budget.examples(solution, split, rng)
     if budget is not None and affordable is not None and affordable < most:
         most = affordable
-        why = f"so many for at most {budget.max_operations:.2g} floating-point operations, which max_operations sets"
+        why = f"max_operations={budget.max_operations:.2g} pays for so many, {LEAST_EXAMPLES} at least"
     if num_examples <= most:
         return solution, ()
     part = subset(task.splits[split], most, rng.child("examples", split))
