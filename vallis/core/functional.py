@@ -81,15 +81,21 @@ def differentiating() -> Iterator[None]:
 @contextmanager
 def preserving_global_state() -> Iterator[None]:
     """Puts the global random generators of torch, numpy and Python, and the gradient mode, back as they were."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with preserving_python_generators(), torch.random.fork_rng(devices=devices), differentiating():
+        yield
+
+
+@contextmanager
+def preserving_python_generators() -> Iterator[None]:
+    """Puts the global random generators of numpy and Python back as they were."""
     import random
 
     import numpy as np
 
     numpy_state, python_state = np.random.get_state(), random.getstate()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     try:
-        with torch.random.fork_rng(devices=devices), differentiating():
-            yield
+        yield
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)

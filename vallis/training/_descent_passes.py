@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vallis.core import tree
-from vallis.core.functional import arguments
+from vallis.core.functional import arguments, preserving_python_generators
 from vallis.core.rng import Rng
 from vallis.core.types import Batch
 from vallis.numerics.scores import Judged, judge
@@ -92,8 +92,7 @@ def noise(rng: Rng, device: torch.device) -> Iterator[None]:
     After it, they stand where they stood before.
     """
     on_cuda = device.type == "cuda"
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[device] if on_cuda else []):
+    with preserving_python_generators(), torch.random.fork_rng(devices=[device] if on_cuda else []):
         # Not torch.manual_seed: it would also seed every other device of the caller's.
         torch.default_generator.manual_seed(rng.seed)
         if on_cuda:
@@ -101,8 +100,4 @@ def noise(rng: Rng, device: torch.device) -> Iterator[None]:
                 torch.cuda.manual_seed(rng.seed)
         random.seed(rng.seed)
         np.random.seed(rng.seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
+        yield
