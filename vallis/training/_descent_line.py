@@ -19,10 +19,8 @@ from vallis.core.own_loss import Picked
 from vallis.core.poisoned_losses import PoisonedLoss
 from vallis.core.types import Batch, Task
 from vallis.numerics.program import Program
-from vallis.numerics.program_graph import NoProgram
 from vallis.numerics.program_kernels import Weights
-from vallis.numerics.program_proof import is_proved
-from vallis.numerics.program_tracing import traced
+from vallis.numerics.program_known import program_of
 from vallis.numerics.stacked import Stacked, aligned
 
 # Each number is changed by itself, whatever stands beside it.
@@ -57,11 +55,8 @@ class Line:
         single = all(isinstance(x, torch.Tensor) for x in some)
         if optimizer not in _ELEMENTWISE or not single or len(kinds) != 1 or kinds.pop()[1] != "cpu":
             return None
-        try:
-            program = traced(module, frozenset(params))
-        except NoProgram:
-            return None
-        if not all(is_proved(program, module, params, x) for x in {(x.shape, x.dtype): x for x in some}.values()):
+        program = program_of(module, tuple(params), some)
+        if program is None:
             return None
         first = next(iter(params.values()))
         size = sum(aligned(value.numel(), value.dtype) for value in params.values())
