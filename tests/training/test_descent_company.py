@@ -13,7 +13,7 @@ from vallis.core.protocols import Model, Problem
 from vallis.core.types import Batch, Solution, StepInfo
 from vallis.models.convnet import Convnet
 from vallis.models.mlp import Mlp
-from vallis.numerics import program_stack, same_bits
+from vallis.numerics import program_replay, program_stack, same_bits
 from vallis.numerics.batched_products import BIAS_SLOPES
 from vallis.problems.corrupted import Corrupted
 from vallis.testing.toys.problems import Bars, Blobs, LinearRegression
@@ -169,7 +169,8 @@ def test_a_wrong_way_that_is_taken_for_right_would_be_noticed(monkeypatch: pytes
     def wrong(slope: torch.Tensor, out: torch.Tensor) -> None:
         torch.sum(slope, 1, out=out).mul_(1 + 2**-20)
 
-    monkeypatch.setattr(program_stack, "BIAS_SLOPES", (BIAS_SLOPES[0], wrong))
+    for module in (program_stack, program_replay):
+        monkeypatch.setattr(module, "BIAS_SLOPES", (BIAS_SLOPES[0], wrong))
     expected = [alone(member)[1] for member in members([PLAIN] * 2, Blobs(), Mlp(widths=(9,)))]
     assert in_company(members([PLAIN] * 2, Blobs(), Mlp(widths=(9,))))[1] == expected
     monkeypatch.setattr(same_bits, "agree", lambda *_: True)

@@ -26,9 +26,10 @@ class Outputs:
 
     def __init__(self, loss: Loss, outputs: Any, targets: Any) -> None:
         self.loss = loss
-        self.outputs = (
-            outputs.detach() if isinstance(outputs, torch.Tensor) else tree.map_tensors(torch.Tensor.detach, outputs)
-        )
+        if isinstance(outputs, torch.Tensor):
+            self.outputs: Any = outputs.detach() if outputs.requires_grad else outputs
+        else:
+            self.outputs = tree.map_tensors(torch.Tensor.detach, outputs)
         self.targets = targets
 
     @cached_property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -42,6 +42,11 @@ def chosen(ways: tuple[Way, ...], *operands: torch.Tensor | None) -> Way:
             memory does so along the first axis.
     """
     return _chosen(ways, tuple(_layout(operand) for operand in operands), torch.get_num_threads())
+
+
+def bound(ways: tuple[Way, ...], *operands: torch.Tensor | None) -> Callable[[], None]:
+    """The way that is `chosen` for these, as a call to be made whenever they hold other numbers."""
+    return partial(chosen(ways, *operands), *operands)
 
 
 @cache

@@ -45,7 +45,9 @@ class Stacked:
         rows = whole.flatten(1)
         if rows.shape[1] == aligned(rows.shape[1], rows.dtype) and rows.is_contiguous():
             return Stacked(whole.shape[1:], rows)
-        return Stacked.apart(whole.unbind()).together()
+        room = Stacked.empty(len(whole), whole.shape[1:], whole)
+        room.whole.copy_(whole)
+        return room
 
     @property
     def is_apart(self) -> bool:

@@ -18,9 +18,11 @@ from vallis.core.losses import CrossEntropy, Loss
 from vallis.core.own_loss import Picked
 from vallis.core.poisoned_losses import PoisonedLoss
 from vallis.core.types import Batch, Task
+from vallis.numerics.batched_losses import NLL_MEANS
 from vallis.numerics.program import Program
 from vallis.numerics.program_kernels import Weights
 from vallis.numerics.program_known import program_of
+from vallis.numerics.same_bits import chosen
 from vallis.numerics.stacked import Stacked, aligned
 
 # Each number is changed by itself, whatever stands beside it.
@@ -134,13 +136,27 @@ def slopes_of(loss: Loss, outputs: Stacked, targets: torch.Tensor) -> tuple[list
     # Row by row there is nothing that a member's neighbours could change.
     rows = outputs.whole.reshape(-1, outputs.shape[-1])
     chances = torch.log_softmax(rows, 1)
-    each = zip(chances.view(len(targets), *outputs.shape).unbind(), targets.unbind(), strict=True)
-    values = [F.nll_loss(own, y, ignore_index=plain.ignore_index) for own, y in each]
-    shares = (targets != plain.ignore_index).sum(1).to(rows.dtype).reciprocal_().repeat_interleave(targets.shape[1])
     total = rows.new_zeros(())
+    if _all_count(targets, rows.shape[1], plain.ignore_index):
+        picked = chances.gather(1, targets.reshape(-1, 1)).view(targets.shape)
+        values = rows.new_empty(len(targets))
+        chosen(NLL_MEANS, picked, values)(picked, values)
+        shares = rows.new_full((len(rows),), targets.shape[1]).reciprocal_()
+    else:
+        each = zip(chances.view(len(targets), *outputs.shape).unbind(), targets.unbind(), strict=True)
+        values = torch.stack([F.nll_loss(own, y, ignore_index=plain.ignore_index) for own, y in each])
+        shares = (targets != plain.ignore_index).sum(1).to(rows.dtype).reciprocal_().repeat_interleave(targets.shape[1])
     slope = aten.nll_loss_backward(shares, chances, targets.reshape(-1), None, 0, plain.ignore_index, total)
     slope = aten._log_softmax_backward_data(slope, chances, 1, rows.dtype)
-    return torch.stack(values).tolist(), Stacked.of_whole(slope.view(len(targets), *outputs.shape))
+    return values.tolist(), Stacked.of_whole(slope.view(len(targets), *outputs.shape))
+
+
+def _all_count(targets: torch.Tensor, num_classes: int, ignored: int) -> bool:
+    """Whether every target is a class, and none is to be ignored."""
+    least, most = (int(bound) for bound in targets.aminmax())
+    if not 0 <= least <= most < num_classes:
+        return False
+    return not least <= ignored <= most or not bool((targets == ignored).any())
 
 
 def _plain(loss: Loss, outputs: torch.Tensor, y: Any) -> CrossEntropy | None:
