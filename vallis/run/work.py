@@ -224,10 +224,10 @@ def _keep(store: Store, node: MeasureNode, outcome: Outcome) -> dict[str, Failed
     """Keeps an outcome for good; a failure is returned instead, so that the next run tries again."""
     if isinstance(outcome, Failed):
         return {node.digest: outcome}
+    asked = {"measurement": to_spec(node.measurement), "trainings": node.trainings, "snapshots": node.snapshots}
     try:
         values, tensors = encode(outcome)
+        store.put(node.digest, Record(kind="measurement", values={**asked, **values}, tensors=tensors))
     except TypeError as error:
         return {node.digest: failure(error)}
-    asked = {"measurement": to_spec(node.measurement), "trainings": node.trainings, "snapshots": node.snapshots}
-    store.put(node.digest, Record(kind="measurement", values={**asked, **values}, tensors=tensors))
     return {}
