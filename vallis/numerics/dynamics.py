@@ -24,7 +24,7 @@ from vallis.core import files
 from vallis.core.errors import DataError, SettingsError
 from vallis.numerics import example_scores
 from vallis.numerics.example_scores import Cartography
-from vallis.numerics.presentations import QUANTITIES, Kind, Presentations, presentations
+from vallis.numerics.presentations import QUANTITIES, Kind, Presentations, must_be_classes, presentations
 from vallis.numerics.timelines import Timelines, rank_among_equals
 
 _FORMAT = "vallis example dynamics 1"
@@ -41,7 +41,7 @@ class DynamicsRecorder:
         keep: what is recorded beside correctness, of "losses", "margins", "probabilities", "error_norms"; each takes
             4 bytes a presentation, correctness 1, the number of the update 4.
         kind: see `vallis.numerics.presentations.presentations`.
-        ignore_index: see there.
+        ignore_index: targets of this value do not count; any other that is no class is refused.
         device: where the buffers lie.
 
     Raises:
@@ -129,11 +129,12 @@ class DynamicsRecorder:
             step: the number of the step, by which `merged` orders presentations; None counts the updates.
 
         Raises:
-            DataError: the shapes do not fit, or an identity is unknown.
+            DataError: the shapes do not fit, an identity is unknown, or a target is no class and not `ignore_index`.
         """
         with torch.inference_mode(False), torch.no_grad():
             held = targets if isinstance(targets, torch.Tensor) else torch.as_tensor(targets)
             seen = presentations(logits, held, self.kind, self.ignore_index)
+            must_be_classes(logits, held, self.kind, self.ignore_index)
             self.record(index, seen, losses=losses, step=step)
 
     def record(
