@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +354,25 @@ def test_presentations_that_are_none_are_refused(start: Any, stop: Any) -> None:
         recorder.error_norm(start, stop)
     with pytest.raises(SettingsError, match="a NoneType came"):
         DynamicsRecorder(num_presentations=None)  # type: ignore[arg-type]
+
+
+def test_threads_lose_no_presentation() -> None:
+    recorder, index = DynamicsRecorder(num_examples=100, num_presentations=1), torch.arange(100)
+
+    def record() -> None:
+        for _ in range(100):
+            recorder.update(index, torch.zeros(100, 3), index % 3)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for waiting in [pool.submit(record) for _ in range(4)]:
+                waiting.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert recorder.seen.tolist() == [400] * 100 and recorder.num_updates == 400
+    assert sorted(recorder.recorded["updates"][:, 0].tolist()) == list(range(400))
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import operator
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from vallis.numerics.presentations import QUANTITIES, Kind, Presentations, must_
 from vallis.numerics.timelines import Timelines, rank_among_equals
 
 _FORMAT = "vallis example dynamics 1"
+# Several threads may record; one of two appends at once would be lost. (Not a recorder's own, which can be copied.)
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class DynamicsRecorder:
@@ -164,9 +167,10 @@ class DynamicsRecorder:
         if not bool(counted.all()):
             identities = identities[counted]
             values = {name: value[counted.to(value.device)] for name, value in values.items()}
-        update = None if isinstance(step, torch.Tensor) else self.num_updates if step is None else step
-        self.timelines.append(identities, values, update)
-        self.num_updates += 1
+        with _ONE_AT_A_TIME:
+            update = None if isinstance(step, torch.Tensor) else self.num_updates if step is None else step
+            self.timelines.append(identities, values, update)
+            self.num_updates += 1
 
     def forgetting_events(self) -> torch.Tensor:
         """See `vallis.numerics.example_scores.forgetting_events`; so with the scores below. ``(N,)`` each."""
