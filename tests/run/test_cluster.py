@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import threadpool_limits
 
 from tests.run.processes import ROOT, alive, count, others, spawned, wait_for
@@ -141,10 +142,20 @@ def test_what_dies_or_starves_is_begun_again_once(tmp_path: Path, monkeypatch: p
 def test_a_store_that_a_worker_does_not_see_is_refused(tmp_path: Path) -> None:
     here = Store(tmp_path / "here")
     order = cluster._order(here, scheduler.Workplace(None, "", False), 1, 1.0)
-    elsewhere = cluster._Order(str(tmp_path / "elsewhere"), order.identity, 1, 1.0)
+    elsewhere = replace(order, url=str(tmp_path / "elsewhere"))
     with pytest.raises(UsageError, match=r"does not see .*elsewhere: give --store"):
         cluster._perform(Unit(name="0"), elsewhere)
     assert cluster._order(here, scheduler.Workplace(None, "", False), 1, 1.0) == order
+
+
+def test_a_worker_with_other_versions_is_refused(tmp_path: Path) -> None:
+    """It would find other numbers, and the store would not say so."""
+    order = cluster._order(Store(tmp_path), scheduler.Workplace(None, "", False), 1, 1.0)
+    assert f"torch {torch.__version__}" in order.build
+    with pytest.raises(
+        UsageError, match=r"versions of this process, torch 1\.0, were required, the one on .* has vallis"
+    ):
+        cluster._perform(Unit(name="0"), replace(order, build="torch 1.0"))
 
 
 def test_workers_of_ours_that_never_come_back_are_not_waited_for(

@@ -14,10 +14,14 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import scipy
+import torch
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
+from vallis import __version__
 from vallis.core.errors import UsageError, VallisError
 from vallis.run.board import Board
 from vallis.run.folder import Folder
@@ -42,12 +46,13 @@ class _Try:
 
 @dataclass(frozen=True)
 class _Order:
-    """What a worker must know beside the unit."""
+    """What a worker must know beside the unit; `identity` and `build` are asked of those of others alone."""
 
     url: str
     identity: str
     threads: int
     every: float
+    build: str
 
 
 def clustered(
@@ -73,7 +78,7 @@ def clustered(
 
     Raises:
         OutputError: the store cannot be written.
-        UsageError: a worker does not see the store, or cannot import what it needs.
+        UsageError: a worker does not see the store, has other versions, or cannot import what it needs.
         VallisError: the scheduler is gone, or no worker of ours is left.
     """
     order = _order(store, place, threads, every)
@@ -128,7 +133,7 @@ def _taken(board: Board) -> _Try | None:
 def _order(store: Store, place: Workplace, threads: int, every: float) -> _Order:
     filesystem, root = url_to_fs(store.url)
     url = root if isinstance(filesystem, LocalFileSystem) else store.url  # workers may stand in another folder
-    return _Order(url, "" if place.ours else _identity(Folder(url)), threads, every)
+    return _Order(url, "" if place.ours else _identity(Folder(url)), threads, every, _build())
 
 
 def _identity(folder: Folder) -> str:
@@ -136,6 +141,11 @@ def _identity(folder: Folder) -> str:
     if folder.read(_IDENTITY) is None:
         folder.replace(_IDENTITY, uuid.uuid4().hex.encode())
     return (folder.read(_IDENTITY) or b"").decode()
+
+
+def _build() -> str:
+    """What numbers are made with here: their last bits depend on it, and so may more."""
+    return f"vallis {__version__}, torch {torch.__version__}, numpy {np.__version__}, scipy {scipy.__version__}"
 
 
 def _submitted(place: Workplace, unit: Unit, order: _Order) -> Any:
@@ -149,14 +159,30 @@ def _perform(unit: Unit, order: _Order) -> Report:
     # The lock that tqdm takes by default is one of processes, and is told of on the terminal when a worker is killed.
     tqdm.set_lock(threading.RLock())
     with _ALONE:
-        if order.identity and Folder(order.url).read(_IDENTITY) != order.identity.encode():
-            import socket
-
-            raise UsageError(
-                f"a store that all workers see was required, the one on {socket.gethostname()} does not see "
-                f"{order.url}: give --store a folder that all machines share, or a URL"
-            )
+        if order.identity:
+            _must_be_ready(order)
         return perform(unit, Store(order.url), threads=order.threads, every=order.every)
+
+
+def _must_be_ready(order: _Order) -> None:
+    """In a worker of somebody else.
+
+    Raises:
+        UsageError: it does not see the store, or would find other numbers.
+    """
+    import socket
+
+    host = socket.gethostname()
+    if Folder(order.url).read(_IDENTITY) != order.identity.encode():
+        raise UsageError(
+            f"a store that all workers see was required, the one on {host} does not see "
+            f"{order.url}: give --store a folder that all machines share, or a URL"
+        )
+    if _build() != order.build:
+        raise UsageError(
+            f"workers with the versions of this process, {order.build}, were required, the one on {host} has "
+            f"{_build()}: install the same there, or results would depend on who made them"
+        )
 
 
 def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | _Try:
