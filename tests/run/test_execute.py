@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,14 @@ from tests.run.toy import Beside, Broken, Count, Descent, Distance, Norm, Quiet,
 from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
 from vallis.core.types import Estimate, Failed, NotApplicable, Outcome, Result, Solution
-from vallis.run.execute import Interrupted, execute
+from vallis.models.mlp import Mlp
+from vallis.run.execute import Interrupted, _line, execute
+from vallis.run.plan import plan
 from vallis.run.store import Store
 from vallis.run.train import train
+from vallis.run.work import Unit, perform
+from vallis.testing.toys.problems import Blobs
+from vallis.training.gradient_descent import GradientDescent
 
 JOBS = [
     job(measurements=(Norm(), Way(), Count()), snapshots=(0, 2), tags={"a": 1}),
@@ -86,6 +91,16 @@ def test_numbers_that_are_not_finite_are_results(tmp_path: Path) -> None:
     done = execute([job(measurements=(Infinite(), SeenInfinite()))], Store(tmp_path))
     assert [repr(row.outcome) for row in done.rows] == [repr(INFINITE)] * 2
     assert not done.troubles
+
+
+def test_of_a_company_it_is_said_how_many_failed(tmp_path: Path) -> None:
+    """It said "done" where the first of them had not failed."""
+    training = GradientDescent(batch_size=8, max_steps=2)
+    bad = replace(training, augmentation="flip")  # of what are no pictures
+    jobs = [job(problem=Blobs(), model=Mlp(widths=(3,)), training=part, seed=1) for part in (training, bad)]
+    nodes = tuple(plan(jobs).trainings.values())
+    unit = Unit(name=nodes[0].digest, train=nodes)
+    assert "and 1 more: 1 of 2 failed, SettingsError: inputs" in _line(unit, perform(unit, Store(tmp_path)))
 
 
 def test_a_failed_measurement_is_shown_and_tried_again(tmp_path: Path) -> None:

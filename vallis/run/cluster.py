@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from vallis.run.board import Board
 from vallis.run.folder import Folder
 from vallis.run.scheduler import Workplace
 from vallis.run.store import Store
-from vallis.run.work import Report, Unit, died, perform
+from vallis.run.work import Report, Unit, died, perform, pieces, together
 
 _TRIES = 2
 _LOOK_SECONDS, _RETURN_SECONDS = 1.0, 120.0
@@ -36,12 +36,21 @@ _IDENTITY = "identity"
 _ALONE = threading.Lock()
 
 
+@dataclass(eq=False)
+class _Apart:
+    """A unit that is done piece by piece, since whoever did it died: its reports so far, by the names of the pieces."""
+
+    unit: Unit
+    reports: dict[str, Report] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class _Try:
-    """A unit that is being done, and how often it died before."""
+    """A unit that is being done, how often it died before, and what it is a piece of."""
 
     unit: Unit
     deaths: int = 0
+    of: _Apart | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,8 @@ def clustered(
     """Does all units of the board on the workers of a place, and yields each as it is done.
 
     A unit whose worker died, or that found no memory, is begun again once, and fails if it happens twice; a scheduler
-    that is not ours may have tried more often before it says so.
+    that is not ours may have tried more often before it says so. Of several things in a unit each is tried alone before
+    it fails, so that one which ends its worker takes no other along.
 
     Args:
         board: the units.
@@ -102,11 +112,11 @@ def clustered(
             except queue.Empty:
                 continue  # workers may have come or gone
             tried = running.pop(future)
-            report = _come_of(future, tried, place)
-            if isinstance(report, Report):
-                yield tried.unit, report
-            else:
-                again.append(report)
+            came = _come_of(future, tried, place)
+            if not isinstance(came, Report):
+                again.extend(came)
+            elif (whole := _whole(tried, came)) is not None:
+                yield whole
     finally:
         if running:
             place.client.cancel(list(running), force=True)
@@ -185,8 +195,17 @@ def _must_be_ready(order: _Order) -> None:
         )
 
 
-def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | _Try:
-    """What came of a unit: its report, or another try.
+def _whole(tried: _Try, report: Report) -> tuple[Unit, Report] | None:
+    """What is done with this report: the unit, or that of which it was the last piece."""
+    if tried.of is None:
+        return tried.unit, report
+    unit, reports = tried.of.unit, tried.of.reports
+    reports[tried.unit.name] = report
+    return (unit, together(unit, reports)) if len(reports) == len(pieces(unit)) else None
+
+
+def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | list[_Try]:
+    """What came of a unit: its report, or other tries.
 
     Raises:
         VallisError: as `clustered`.
@@ -200,7 +219,10 @@ def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | _Try:
     except KilledWorker as error:
         deaths = tried.deaths + error.allowed_failures + 1
         if deaths < _TRIES:
-            return _Try(tried.unit, deaths)
+            return [replace(tried, deaths=deaths)]
+        if len(parts := pieces(tried.unit)) > 1:
+            apart = _Apart(tried.unit)
+            return [_Try(part, of=apart) for part in parts]
         message = (
             f"its worker died {deaths} times: {place.why(error.last_worker)}; use fewer workers if memory is short"
         )
@@ -210,7 +232,7 @@ def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | _Try:
     except Exception as error:
         raise _unready(error, place) from error
     if _is_starved(report) and tried.deaths + 1 < _TRIES:
-        return _Try(tried.unit, tried.deaths + 1)
+        return [replace(tried, deaths=tried.deaths + 1)]
     return report
 
 
