@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -195,13 +197,14 @@ def test_two_processes_make_one_record() -> None:
 
 def test_a_memory_is_plain_and_shares_its_buffers() -> None:
     recorder = DynamicsRecorder(num_examples=30, keep=("margins",), kind="categorical", ignore_index=3)
-    recorder.update(*stream()[0])
+    first, second = [(index, logits, y.clamp(min=0)) for index, logits, y in stream()[:2]]
+    recorder.update(*first)
     memory = recorder.memory()
     assert all(isinstance(value, (torch.Tensor, int, str, bool)) for value in memory.values())
     again = DynamicsRecorder.of_memory(memory)
     assert (again.kind, again.ignore_index, again.timelines.kept) == ("categorical", 3, ("margins",))
-    again.update(*stream()[1])
-    recorder.update(*stream()[1])
+    again.update(*second)
+    recorder.update(*second)
     assert int(recorder.seen.sum()) > int(memory["num_updates"])
 
 
@@ -351,3 +354,36 @@ def test_presentations_that_are_none_are_refused(start: Any, stop: Any) -> None:
         recorder.error_norm(start, stop)
     with pytest.raises(SettingsError, match="a NoneType came"):
         DynamicsRecorder(num_presentations=None)  # type: ignore[arg-type]
+
+
+def test_threads_lose_no_presentation() -> None:
+    recorder, index = DynamicsRecorder(num_examples=100, num_presentations=1), torch.arange(100)
+
+    def record() -> None:
+        for _ in range(100):
+            recorder.update(index, torch.zeros(100, 3), index % 3)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for waiting in [pool.submit(record) for _ in range(4)]:
+                waiting.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert recorder.seen.tolist() == [400] * 100 and recorder.num_updates == 400
+    assert sorted(recorder.recorded["updates"][:, 0].tolist()) == list(range(400))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
+def test_classes_are_counted_from_0(dtype: torch.dtype) -> None:
+    """Counted from 1, the last class had no logit, and its examples were silently never presented."""
+    recorder, index = DynamicsRecorder(num_examples=3), torch.arange(3)
+    with pytest.raises(DataError, match="classes from 0 to 2 were required, as many as there are logits, 3 came"):
+        recorder.update(index, torch.zeros(3, 3), torch.tensor([1, 2, 3], dtype=dtype))
+    with pytest.raises(DataError, match="say ignore_index=-1 where that does not count"):
+        recorder.update(index, torch.zeros(3, 3, 2), torch.tensor([[0, 1], [2, -1], [0, 0]]))
+    assert recorder.seen.tolist() == [0, 0, 0] and recorder.num_updates == 0
+    DynamicsRecorder(num_examples=3, ignore_index=3).update(index, torch.zeros(3, 3), torch.tensor([1, 2, 3]))
+    DynamicsRecorder(num_examples=3).update(index, torch.zeros(3, 1), torch.tensor([[0], [1], [1]]))
+    DynamicsRecorder(num_examples=3, kind="binary").update(index, torch.zeros(3, 2), torch.ones(3, 2).long())

@@ -28,7 +28,7 @@ def run(store: Path, out: Path) -> None:
     """The study as the command line runs it, with checkpoints at every step, and what it concludes as files."""
     done = run_study(STUDY, "smoke", store=Store(store), every=0.0)
     rows = [[dict(row.tags), row.seed, row.measurement, encode(row.outcome)[0]] for row in done.rows]
-    write_json(out / "table.json", rows)
+    write_json(out / "table.json", to_json(rows))
     claims = [[item.claim.id, vars(item.verdict), item.trouble] for item in done.judged]
     write_json(out / "claims.json", to_json(claims))
 

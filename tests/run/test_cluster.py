@@ -8,23 +8,28 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import threadpool_limits
 
 from tests.run.processes import ROOT, alive, count, others, spawned, wait_for
 from tests.run.toy import Broken, Count, Descent, Distance, Norm, Quiet, Way, job
 from vallis.core.errors import UsageError, VallisError
 from vallis.core.rng import Rng
-from vallis.core.types import Estimate, Failed, Outcome, Result, Solution
-from vallis.run import cluster, scheduler
+from vallis.core.types import Estimate, Failed, Outcome, Result, Solution, Task
+from vallis.models.mlp import Mlp
+from vallis.run import cluster, scheduler, work
 from vallis.run.board import Board
 from vallis.run.execute import execute
+from vallis.run.plan import plan, train_node
 from vallis.run.store import Store
-from vallis.run.work import Unit
+from vallis.run.work import Report, Unit
+from vallis.testing.toys.problems import Blobs
+from vallis.training.gradient_descent import GradientDescent
 
 # Importing torch takes a worker about 400 MiB.
 SHARE = 1200 * 2**20
@@ -138,13 +143,90 @@ def test_what_dies_or_starves_is_begun_again_once(tmp_path: Path, monkeypatch: p
     assert [count(tmp_path / name) for name in ("dies once", "dies", "starves once", "starves")] == [1, 2, 2, 2]
 
 
+class Killed:
+    """A future of dask's whose worker died, as often as `deaths`."""
+
+    status = "error"
+
+    def __init__(self, deaths: int = 1) -> None:
+        self.deaths = deaths
+
+    def result(self) -> Report:
+        from distributed import KilledWorker
+
+        raise KilledWorker("task", None, self.deaths - 1)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_unit_that_kills_is_cut_into_its_pieces(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler.Workplace, "why", lambda self, worker: "it was lost")
+    wanted = plan([job(seed=seed, measurements=(Norm(), Way(), Product())) for seed in range(3)])
+    trained = tuple(wanted.trainings.values())
+    measured = tuple(node for node in wanted.measurements.values() if node.trainings == (trained[0].digest,))
+    unit = Unit(name="0", train=trained) if training else Unit(name="0", measure=measured, on=trained[:1])
+    place = scheduler.Workplace(None, "", True)
+    (second,) = cluster._come_of(Killed(), cluster._Try(unit), place)  # type: ignore[misc]
+    assert (second.unit, second.deaths, second.of) == (unit, 1, None)
+    alone = cluster._come_of(Killed(), second, place)
+    assert isinstance(alone, list) and len(alone) == 3
+    assert all(len((*tried.unit.train, *tried.unit.measure)) == 1 and not tried.deaths for tried in alone)
+    died = cluster._come_of(Killed(2), alone[1], place)
+    assert isinstance(died, Report)
+    reports = [Report(unit=alone[0].unit.name), died, Report(unit=alone[2].unit.name)]
+    whole = [cluster._whole(tried, report) for tried, report in zip(reversed(alone), reversed(reports), strict=True)]
+    assert whole[:2] == [None, None] and whole[2] is not None
+    of, report = whole[2]
+    assert of is unit
+    failed = [part.unit for part in (report, *report.beside) if part.trouble] if training else list(report.failed)
+    assert failed == [(trained if training else measured)[1].digest]
+    assert [part.unit for part in (report, *report.beside)] == ([n.digest for n in trained] if training else ["0"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadly(Blobs):
+    """Kills the process that builds it."""
+
+    def build(self, rng: Rng) -> tuple[Task, ...]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().build(rng)
+
+
+@pytest.mark.slow
+def test_what_kills_takes_nobody_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three measurements of one training, and of three trainings of one company."""
+    monkeypatch.setattr(work, "_SHARES", 1)
+    measurements = (Norm(), Suicide(folder=counter(tmp_path, "kills")), Way())
+    descent = {"model": Mlp(widths=(5,)), "training": GradientDescent(batch_size=8, max_steps=9), "measurements": ()}
+    company = [job(seed=seed, problem=Deadly() if seed == 1 else Blobs(), **descent) for seed in range(6)]
+    jobs, store = [job(measurements=measurements), job(seed=1), *company], Store(tmp_path / "store")
+    done = execute(jobs, store, workers=2)
+    assert [type(row.outcome) for row in done.rows] == [Result, Failed, Result, Result]
+    assert count(tmp_path / "kills") == 4, "twice beside others, twice alone"
+    assert [name for name in done.plan.trainings if not store.has(name)] == list(done.troubles)
+    assert list(done.troubles) == [train_node(company[1]).digest]
+    monkeypatch.undo()
+    alone = Store(tmp_path / "alone")
+    execute([job(measurements=(Norm(), Way())), job(seed=1), *company[:1], *company[2:]], alone)
+    assert files(tmp_path / "store") == files(tmp_path / "alone")
+
+
 def test_a_store_that_a_worker_does_not_see_is_refused(tmp_path: Path) -> None:
     here = Store(tmp_path / "here")
     order = cluster._order(here, scheduler.Workplace(None, "", False), 1, 1.0)
-    elsewhere = cluster._Order(str(tmp_path / "elsewhere"), order.identity, 1, 1.0)
+    elsewhere = replace(order, url=str(tmp_path / "elsewhere"))
     with pytest.raises(UsageError, match=r"does not see .*elsewhere: give --store"):
         cluster._perform(Unit(name="0"), elsewhere)
     assert cluster._order(here, scheduler.Workplace(None, "", False), 1, 1.0) == order
+
+
+def test_a_worker_with_other_versions_is_refused(tmp_path: Path) -> None:
+    """It would find other numbers, and the store would not say so."""
+    order = cluster._order(Store(tmp_path), scheduler.Workplace(None, "", False), 1, 1.0)
+    assert f"torch {torch.__version__}" in order.build
+    with pytest.raises(
+        UsageError, match=r"versions of this process, torch 1\.0, were required, the one on .* has vallis"
+    ):
+        cluster._perform(Unit(name="0"), replace(order, build="torch 1.0"))
 
 
 def test_workers_of_ours_that_never_come_back_are_not_waited_for(

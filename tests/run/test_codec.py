@@ -23,7 +23,7 @@ plain = st.recursive(
 def through(outcome: Outcome) -> Outcome:
     """Out into text and in again, as the store does it."""
     values, tensors = encode(outcome)
-    return decode(json.loads(json.dumps(values, allow_nan=False)), tensors)
+    return decode(from_json(json.loads(json.dumps(to_json(values), allow_nan=False))), tensors)
 
 
 @given(plain)

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.run.toy import Beside, Broken, Count, Descent, Distance, Norm, Stop, Way, job
+from tests.run.toy import Beside, Broken, Count, Descent, Distance, Norm, Quiet, Stop, Way, job
 from vallis.core.errors import UsageError
-from vallis.core.types import Failed, NotApplicable, Result
-from vallis.run.execute import Interrupted, execute
+from vallis.core.rng import Rng
+from vallis.core.types import Estimate, Failed, NotApplicable, Outcome, Result, Solution
+from vallis.models.mlp import Mlp
+from vallis.run.execute import Interrupted, _line, execute
+from vallis.run.plan import plan
 from vallis.run.store import Store
 from vallis.run.train import train
+from vallis.run.work import Unit, perform
+from vallis.testing.toys.problems import Blobs
+from vallis.training.gradient_descent import GradientDescent
 
 JOBS = [
     job(measurements=(Norm(), Way(), Count()), snapshots=(0, 2), tags={"a": 1}),
@@ -56,6 +66,41 @@ def test_nothing_is_lost_when_a_training_fails(tmp_path: Path) -> None:
     mended.touch()
     again = execute([bad, job(), pair], store)
     assert again.failures == ()
+
+
+INFINITE = Result(values={"a": Estimate(value=math.nan, stderr=math.inf), "b": Estimate(value=-math.inf)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Infinite(Quiet):
+    """Finds numbers that are none."""
+
+    def measure(self, subject: Solution, rng: Rng) -> Outcome:
+        return INFINITE
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenInfinite(Count):
+    """Sees them while it watches."""
+
+    def conclude(self, memory: Mapping[str, Any]) -> Outcome:
+        return INFINITE
+
+
+def test_numbers_that_are_not_finite_are_results(tmp_path: Path) -> None:
+    done = execute([job(measurements=(Infinite(), SeenInfinite()))], Store(tmp_path))
+    assert [repr(row.outcome) for row in done.rows] == [repr(INFINITE)] * 2
+    assert not done.troubles
+
+
+def test_of_a_company_it_is_said_how_many_failed(tmp_path: Path) -> None:
+    """It said "done" where the first of them had not failed."""
+    training = GradientDescent(batch_size=8, max_steps=2)
+    bad = replace(training, augmentation="flip")  # of what are no pictures
+    jobs = [job(problem=Blobs(), model=Mlp(widths=(3,)), training=part, seed=1) for part in (training, bad)]
+    nodes = tuple(plan(jobs).trainings.values())
+    unit = Unit(name=nodes[0].digest, train=nodes)
+    assert "and 1 more: 1 of 2 failed, SettingsError: inputs" in _line(unit, perform(unit, Store(tmp_path)))
 
 
 def test_a_failed_measurement_is_shown_and_tried_again(tmp_path: Path) -> None:

@@ -96,9 +96,10 @@ def plain(outcome: Outcome) -> dict[str, Any]:
         for key, value in outcome.values.items():
             if isinstance(value, Array):
                 coords = {dim: along.tolist() for dim, along in value.coords.items()}
-                held["values"][key] |= {"data": to_json(value.data.tolist()), "coords": to_json(coords)}
+                held["values"][key] |= {"data": value.data.tolist(), "coords": coords}
                 held["values"][key].pop("words", None)
-    return held
+    found: dict[str, Any] = to_json(held)
+    return found
 
 
 def _must_go_with(takes: str, args: argparse.Namespace) -> None:

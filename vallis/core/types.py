@@ -98,7 +98,7 @@ class Solution:
         params: the trainable parameters by name: the coordinates of weight space.
         buffers: everything else the module needs, by name: running statistics and frozen parameters.
         tasks: what it was trained for; one, save in continual learning.
-        step: how many steps of training led here.
+        step: how many steps of training led here, `stage` being that of the training then (see `StepInfo`).
         origin: the plain-JSON spec of the job that made it; None for a network brought from outside.
     """
 
@@ -107,6 +107,7 @@ class Solution:
     buffers: Mapping[str, torch.Tensor]
     tasks: tuple[Task, ...]
     step: int = 0
+    stage: str = ""
     origin: Mapping[str, Any] | None = None
 
     @staticmethod
@@ -201,7 +202,6 @@ class Estimate:
     """One number as it leaves the house.
 
     Attributes:
-        value: the number.
         stderr: its standard error; 0.0 when exact, None when nobody knows.
         n: how many samples (examples, probes, seeds) it rests on.
         unit: "nats", "1" for a pure number or a probability, "nats/weight^2" ...

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import operator
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from vallis.core import files
 from vallis.core.errors import DataError, SettingsError
 from vallis.numerics import example_scores
 from vallis.numerics.example_scores import Cartography
-from vallis.numerics.presentations import QUANTITIES, Kind, Presentations, presentations
+from vallis.numerics.presentations import QUANTITIES, Kind, Presentations, must_be_classes, presentations
 from vallis.numerics.timelines import Timelines, rank_among_equals
 
 _FORMAT = "vallis example dynamics 1"
+# Several threads may record; one of two appends at once would be lost. (Not a recorder's own, which can be copied.)
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class DynamicsRecorder:
@@ -41,7 +44,7 @@ class DynamicsRecorder:
         keep: what is recorded beside correctness, of "losses", "margins", "probabilities", "error_norms"; each takes
             4 bytes a presentation, correctness 1, the number of the update 4.
         kind: see `vallis.numerics.presentations.presentations`.
-        ignore_index: see there.
+        ignore_index: targets of this value do not count; any other that is no class is refused.
         device: where the buffers lie.
 
     Raises:
@@ -129,11 +132,12 @@ class DynamicsRecorder:
             step: the number of the step, by which `merged` orders presentations; None counts the updates.
 
         Raises:
-            DataError: the shapes do not fit, or an identity is unknown.
+            DataError: the shapes do not fit, an identity is unknown, or a target is no class and not `ignore_index`.
         """
         with torch.inference_mode(False), torch.no_grad():
             held = targets if isinstance(targets, torch.Tensor) else torch.as_tensor(targets)
             seen = presentations(logits, held, self.kind, self.ignore_index)
+            must_be_classes(logits, held, self.kind, self.ignore_index)
             self.record(index, seen, losses=losses, step=step)
 
     def record(
@@ -163,9 +167,10 @@ class DynamicsRecorder:
         if not bool(counted.all()):
             identities = identities[counted]
             values = {name: value[counted.to(value.device)] for name, value in values.items()}
-        update = None if isinstance(step, torch.Tensor) else self.num_updates if step is None else step
-        self.timelines.append(identities, values, update)
-        self.num_updates += 1
+        with _ONE_AT_A_TIME:
+            update = None if isinstance(step, torch.Tensor) else self.num_updates if step is None else step
+            self.timelines.append(identities, values, update)
+            self.num_updates += 1
 
     def forgetting_events(self) -> torch.Tensor:
         """See `vallis.numerics.example_scores.forgetting_events`; so with the scores below. ``(N,)`` each."""

@@ -70,6 +70,23 @@ def presentations(
     return _of_examples(*_categorical(wide, targets, ignore_index))
 
 
+def must_be_classes(logits: torch.Tensor, targets: torch.Tensor, kind: Kind | None, ignore_index: int) -> None:
+    """Refuses classes that there are no logits of, such as those counted from 1, which `presentations` does not count.
+
+    Raises:
+        DataError: a class is neither one of the logits' nor `ignore_index`.
+    """
+    if kind == "binary" or targets.is_floating_point() or logits.ndim < 2 or logits.shape[1] == 1:
+        return
+    wrong = ((targets < 0) | (targets >= logits.shape[1])) & (targets != ignore_index)
+    if bool(wrong.any()):
+        came = int(targets[wrong][0])
+        raise DataError(
+            f"classes from 0 to {logits.shape[1] - 1} were required, as many as there are logits, {came} came: count "
+            f"classes from 0, or say ignore_index={came} where that does not count"
+        )
+
+
 _Parts = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 

@@ -11,19 +11,23 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+import scipy
+import torch
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from tqdm import tqdm
 
+from vallis import __version__
 from vallis.core.errors import UsageError, VallisError
 from vallis.run.board import Board
 from vallis.run.folder import Folder
 from vallis.run.scheduler import Workplace
 from vallis.run.store import Store
-from vallis.run.work import Report, Unit, died, perform
+from vallis.run.work import Report, Unit, died, perform, pieces, together
 
 _TRIES = 2
 _LOOK_SECONDS, _RETURN_SECONDS = 1.0, 120.0
@@ -32,22 +36,32 @@ _IDENTITY = "identity"
 _ALONE = threading.Lock()
 
 
+@dataclass(eq=False)
+class _Apart:
+    """A unit that is done piece by piece, since whoever did it died: its reports so far, by the names of the pieces."""
+
+    unit: Unit
+    reports: dict[str, Report] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class _Try:
-    """A unit that is being done, and how often it died before."""
+    """A unit that is being done, how often it died before, and what it is a piece of."""
 
     unit: Unit
     deaths: int = 0
+    of: _Apart | None = None
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What a worker must know beside the unit."""
+    """What a worker must know beside the unit; `identity` and `build` are asked of those of others alone."""
 
     url: str
     identity: str
     threads: int
     every: float
+    build: str
 
 
 def clustered(
@@ -61,7 +75,8 @@ def clustered(
     """Does all units of the board on the workers of a place, and yields each as it is done.
 
     A unit whose worker died, or that found no memory, is begun again once, and fails if it happens twice; a scheduler
-    that is not ours may have tried more often before it says so.
+    that is not ours may have tried more often before it says so. Of several things in a unit each is tried alone before
+    it fails, so that one which ends its worker takes no other along.
 
     Args:
         board: the units.
@@ -73,7 +88,7 @@ def clustered(
 
     Raises:
         OutputError: the store cannot be written.
-        UsageError: a worker does not see the store, or cannot import what it needs.
+        UsageError: a worker does not see the store, has other versions, or cannot import what it needs.
         VallisError: the scheduler is gone, or no worker of ours is left.
     """
     order = _order(store, place, threads, every)
@@ -97,11 +112,11 @@ def clustered(
             except queue.Empty:
                 continue  # workers may have come or gone
             tried = running.pop(future)
-            report = _come_of(future, tried, place)
-            if isinstance(report, Report):
-                yield tried.unit, report
-            else:
-                again.append(report)
+            came = _come_of(future, tried, place)
+            if not isinstance(came, Report):
+                again.extend(came)
+            elif (whole := _whole(tried, came)) is not None:
+                yield whole
     finally:
         if running:
             place.client.cancel(list(running), force=True)
@@ -128,7 +143,7 @@ def _taken(board: Board) -> _Try | None:
 def _order(store: Store, place: Workplace, threads: int, every: float) -> _Order:
     filesystem, root = url_to_fs(store.url)
     url = root if isinstance(filesystem, LocalFileSystem) else store.url  # workers may stand in another folder
-    return _Order(url, "" if place.ours else _identity(Folder(url)), threads, every)
+    return _Order(url, "" if place.ours else _identity(Folder(url)), threads, every, _build())
 
 
 def _identity(folder: Folder) -> str:
@@ -136,6 +151,11 @@ def _identity(folder: Folder) -> str:
     if folder.read(_IDENTITY) is None:
         folder.replace(_IDENTITY, uuid.uuid4().hex.encode())
     return (folder.read(_IDENTITY) or b"").decode()
+
+
+def _build() -> str:
+    """What numbers are made with here: their last bits depend on it, and so may more."""
+    return f"vallis {__version__}, torch {torch.__version__}, numpy {np.__version__}, scipy {scipy.__version__}"
 
 
 def _submitted(place: Workplace, unit: Unit, order: _Order) -> Any:
@@ -149,18 +169,43 @@ def _perform(unit: Unit, order: _Order) -> Report:
     # The lock that tqdm takes by default is one of processes, and is told of on the terminal when a worker is killed.
     tqdm.set_lock(threading.RLock())
     with _ALONE:
-        if order.identity and Folder(order.url).read(_IDENTITY) != order.identity.encode():
-            import socket
-
-            raise UsageError(
-                f"a store that all workers see was required, the one on {socket.gethostname()} does not see "
-                f"{order.url}: give --store a folder that all machines share, or a URL"
-            )
+        if order.identity:
+            _must_be_ready(order)
         return perform(unit, Store(order.url), threads=order.threads, every=order.every)
 
 
-def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | _Try:
-    """What came of a unit: its report, or another try.
+def _must_be_ready(order: _Order) -> None:
+    """In a worker of somebody else.
+
+    Raises:
+        UsageError: it does not see the store, or would find other numbers.
+    """
+    import socket
+
+    host = socket.gethostname()
+    if Folder(order.url).read(_IDENTITY) != order.identity.encode():
+        raise UsageError(
+            f"a store that all workers see was required, the one on {host} does not see "
+            f"{order.url}: give --store a folder that all machines share, or a URL"
+        )
+    if _build() != order.build:
+        raise UsageError(
+            f"workers with the versions of this process, {order.build}, were required, the one on {host} has "
+            f"{_build()}: install the same there, or results would depend on who made them"
+        )
+
+
+def _whole(tried: _Try, report: Report) -> tuple[Unit, Report] | None:
+    """What is done with this report: the unit, or that of which it was the last piece."""
+    if tried.of is None:
+        return tried.unit, report
+    unit, reports = tried.of.unit, tried.of.reports
+    reports[tried.unit.name] = report
+    return (unit, together(unit, reports)) if len(reports) == len(pieces(unit)) else None
+
+
+def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | list[_Try]:
+    """What came of a unit: its report, or other tries.
 
     Raises:
         VallisError: as `clustered`.
@@ -174,7 +219,10 @@ def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | _Try:
     except KilledWorker as error:
         deaths = tried.deaths + error.allowed_failures + 1
         if deaths < _TRIES:
-            return _Try(tried.unit, deaths)
+            return [replace(tried, deaths=deaths)]
+        if len(parts := pieces(tried.unit)) > 1:
+            apart = _Apart(tried.unit)
+            return [_Try(part, of=apart) for part in parts]
         message = (
             f"its worker died {deaths} times: {place.why(error.last_worker)}; use fewer workers if memory is short"
         )
@@ -184,7 +232,7 @@ def _come_of(future: Any, tried: _Try, place: Workplace) -> Report | _Try:
     except Exception as error:
         raise _unready(error, place) from error
     if _is_starved(report) and tried.deaths + 1 < _TRIES:
-        return _Try(tried.unit, tried.deaths + 1)
+        return [replace(tried, deaths=tried.deaths + 1)]
     return report
 
 

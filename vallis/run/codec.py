@@ -49,7 +49,7 @@ def from_json(value: Any) -> Any:
 
 
 def encode(outcome: Outcome) -> tuple[dict[str, Any], Tensors]:
-    """An outcome as strict JSON and float64 tensors.
+    """An outcome as plain values, which `to_json` makes strict JSON of, and float64 tensors.
 
     Raises:
         TypeError: it is no outcome, or holds something else than estimates and arrays.
@@ -90,7 +90,7 @@ def _encode_value(key: str, value: Estimate | Array, tensors: Tensors) -> dict[s
     if isinstance(value, Estimate):
         stderr = None if value.stderr is None else float(value.stderr)
         number = {"value": float(value.value), "stderr": stderr, "n": int(value.n)}
-        return {**to_json(number), "unit": value.unit, "method": value.method}
+        return {**number, "unit": value.unit, "method": value.method}
     if not isinstance(value, Array):
         raise TypeError(f"{key} must be an Estimate or an Array, a {type(value).__name__} came")
     tensors[f"{key}/data"] = _float64(value.data)
@@ -106,7 +106,7 @@ def _encode_value(key: str, value: Estimate | Array, tensors: Tensors) -> dict[s
 
 def _decode_value(key: str, value: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Estimate | Array:
     if "dims" not in value:
-        return Estimate(**from_json(dict(value)))
+        return Estimate(**value)
     words = {dim: np.array(held) for dim, held in value.get("words", {}).items()}
     coords = {dim: words[dim] if dim in words else tensors[f"{key}/coords/{dim}"].numpy() for dim in value["coords"]}
     return Array(data=tensors[f"{key}/data"].numpy(), dims=tuple(value["dims"]), unit=value["unit"], coords=coords)

@@ -179,7 +179,10 @@ def _outcome(asked: Asked, wanted: Plan, board: Board, store: Store) -> Outcome:
 
 
 def _line(unit: Unit, report: Report) -> str:
-    if report.trouble is not None:
-        return f"{unit.label}: failed, {report.trouble.error}: {report.trouble.message}"
-    lost = [f"{failure.error}: {failure.message}" for failure in report.failed.values()]
+    parts = (report, *report.beside)
+    troubles = [f"{part.trouble.error}: {part.trouble.message}" for part in parts if part.trouble is not None]
+    if troubles:
+        some = "" if len(troubles) == len(parts) else f"{len(troubles)} of {len(parts)} "
+        return f"{unit.label}: {some}failed, {'; '.join(dict.fromkeys(troubles))}"
+    lost = [f"{failure.error}: {failure.message}" for part in parts for failure in part.failed.values()]
     return f"{unit.label}: {'; '.join(['done' if not lost else 'failed', *lost])}"

@@ -42,6 +42,9 @@ def train_all(jobs: Sequence[Job]) -> list[tuple[Solution, ...]]:
 
     Returns:
         For each job what `vallis.train` returns.
+
+    Raises:
+        Exception: what the first raises that fails. In a study, or `vallis.run.execute`, the others go on.
     """
     with isolated():
         places = [_in_memory(job) for job in jobs]

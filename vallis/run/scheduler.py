@@ -6,6 +6,7 @@ business of `vallis.run.cluster`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -163,14 +164,8 @@ def existing(address: str) -> Iterator[Workplace]:
             f"certificates were required for {address}, dask's configuration names none: set distributed.comm.tls in it"
         )
     with _obituaries():
-        try:
-            client = distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"a dask scheduler was required, none answers at {address} within {_ANSWER_SECONDS:.0f} s: "
-                "start one with `dask scheduler`, or mend the address"
-            ) from error
-        with client:
+        _knock(address)
+        with distributed.Client(address, timeout=_JOIN_SECONDS, set_as_default=False) as client:
             try:
                 client.wait_for_workers(1, timeout=_JOIN_SECONDS)
             except (OSError, TimeoutError) as error:
@@ -179,6 +174,38 @@ def existing(address: str) -> Iterator[Workplace]:
                     f"some with `dask worker {address} --nthreads 1`"
                 ) from error
             yield Workplace(client, address, False)
+
+
+def _knock(address: str) -> None:
+    """Asks who is there. A client that meets nobody goes on trying behind its error, and holds up the end of Python.
+
+    Raises:
+        UsageError: it is no scheduler.
+    """
+    from distributed import Security, rpc
+    from distributed.utils import LoopRunner, sync
+
+    async def who() -> str:
+        async with rpc(address, connection_args=Security().get_connection_args("client")) as server:
+            return str((await server.identity())["type"])
+
+    async def soon() -> str:
+        return await asyncio.wait_for(who(), _ANSWER_SECONDS)
+
+    loop = LoopRunner(asynchronous=False)
+    loop.start()
+    try:
+        found = sync(loop.loop, soon, callback_timeout=2 * _ANSWER_SECONDS)
+        why = "" if found == "Scheduler" else f"a {found.lower()} does, "
+    except Exception as error:  # whatever a web server's bytes do to dask
+        found, why = "", f"{error}, " if isinstance(error, ValueError) else ""
+    finally:
+        loop.stop()
+    if found != "Scheduler":
+        raise UsageError(
+            f"a dask scheduler was required, none answers at {address or repr(address)} within "
+            f"{_ANSWER_SECONDS:.0f} s: {why}start one with `dask scheduler`, or mend the address (tcp://host:8786)"
+        )
 
 
 def memory_share(workers: int) -> int:

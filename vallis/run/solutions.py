@@ -64,6 +64,7 @@ def put_solution(store: Store, training: str, found: Solution, at: int | str) ->
     tensors |= {f"buffers/{name}": value for name, value in found.buffers.items()}
     # The order of the parameters is that of the coordinates of weight space; safetensors sorts as it likes.
     values = {"training": training, "step": found.step, "params": list(found.params), "buffers": list(found.buffers)}
+    values |= {"stage": found.stage} if found.stage else {}
     store.put(solution_digest(training, at), Record(kind="solution", values=values, tensors=tensors))
 
 
@@ -83,6 +84,7 @@ def get_solution(store: Store, node: TrainNode, on: Ground, at: int | str = LAST
         buffers={name: tensors[f"buffers/{name}"] for name in values["buffers"]},
         tasks=on.tasks,
         step=values["step"],
+        stage=values.get("stage", ""),
         origin=origin(node),
     )
 

@@ -79,6 +79,21 @@ def died(unit: Unit, message: str, error: str = "WorkerDied") -> Report:
     return replace(first, failed=failed, beside=tuple(others))
 
 
+def pieces(unit: Unit) -> tuple[Unit, ...]:
+    """A unit for each thing that is done in it, in its order."""
+    trained = [Unit(name=node.digest, train=(node,)) for node in unit.train]
+    return (*trained, *(Unit(name=node.digest, measure=(node,), on=unit.on) for node in unit.measure))
+
+
+def together(unit: Unit, reports: Mapping[str, Report]) -> Report:
+    """The report of a unit from those of its pieces, by their names."""
+    if unit.train:
+        first, *others = [reports[node.digest] for node in unit.train]
+        return replace(first, beside=tuple(others))
+    failed = {name: failure for report in reports.values() for name, failure in report.failed.items()}
+    return Report(unit=unit.name, failed=failed)
+
+
 def units(missing: Plan, wanted: Plan, workers: int = 1) -> tuple[Unit, ...]:
     """The units of what is missing, trainings first, in the order of the plan.
 
@@ -224,10 +239,10 @@ def _keep(store: Store, node: MeasureNode, outcome: Outcome) -> dict[str, Failed
     """Keeps an outcome for good; a failure is returned instead, so that the next run tries again."""
     if isinstance(outcome, Failed):
         return {node.digest: outcome}
+    asked = {"measurement": to_spec(node.measurement), "trainings": node.trainings, "snapshots": node.snapshots}
     try:
         values, tensors = encode(outcome)
+        store.put(node.digest, Record(kind="measurement", values={**asked, **values}, tensors=tensors))
     except TypeError as error:
         return {node.digest: failure(error)}
-    asked = {"measurement": to_spec(node.measurement), "trainings": node.trainings, "snapshots": node.snapshots}
-    store.put(node.digest, Record(kind="measurement", values={**asked, **values}, tensors=tensors))
     return {}

@@ -1,7 +1,8 @@
 """Gradients of a network that is a straight line of kernels, with its weights laid out as one vector.
 
 Everything here has the bits of autograd and of an optimizer over the parameters one by one: the kernels are the same,
-and an optimizer that treats each number alone does not mind how they are laid out. It is only quicker.
+and an optimizer that treats each number alone does not mind how they are laid out. It is only quicker. (The length that
+`clip_norm` looks at is that of one vector, where torch adds up the lengths of many: its last bit may differ.)
 """
 
 from __future__ import annotations

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from vallis.core.errors import DataError, SettingsError
-from vallis.core.types import Packed, StepInfo, Task
+from vallis.core.types import Packed, Solution, StepInfo, Task
 
+Staged = TypeVar("Staged", StepInfo, Solution)
 _WITHIN = "within/"
 
 
@@ -27,9 +28,9 @@ def packed_within(packed: Packed) -> Packed:
     return Packed(tensors=tensors, values=packed.values["within"])
 
 
-def in_stage(info: StepInfo, name: str) -> StepInfo:
-    """A step of the training within as one of this stage; stages of its own are parts of it."""
-    return replace(info, stage=f"{name}, {info.stage}" if info.stage else name)
+def in_stage(found: Staged, name: str) -> Staged:
+    """A step or a solution of the training within as one of this stage; stages of its own are parts of it."""
+    return replace(found, stage=", ".join(part for part in (name, found.stage) if part))
 
 
 def only_task(tasks: tuple[Task, ...], training: str) -> Task:

@@ -20,7 +20,7 @@ from vallis.core.protocols import Training
 from vallis.core.rng import Rng
 from vallis.core.types import Net, Packed, Solution, StepInfo, Task
 from vallis.problems._checks import check_number, check_part
-from vallis.training._nested import only_task, pack_within, packed_within
+from vallis.training._nested import in_stage, only_task, pack_within, packed_within
 
 
 @dataclass(kw_only=True, eq=False)
@@ -30,6 +30,7 @@ class State:
     Attributes:
         inner: the state of the present training.
         before: how many steps the first one made; None while it is at work.
+        stage: of the first in which it was left; the second goes on in it.
     """
 
     inner: Any
@@ -37,6 +38,7 @@ class State:
     tasks: tuple[Task, ...]
     rng: Rng
     before: int | None = None
+    stage: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class FineTuning:
     def step(self, state: State) -> StepInfo:
         """One step of the present training."""
         if state.before is not None:
-            info = self.tuning.step(state.inner)
+            info = in_stage(self.tuning.step(state.inner), state.stage)
             return replace(info, step=state.before + info.step)
         info = self.base.step(state.inner)
         goes_on = not info.done and (self.num_steps is None or info.step < self.num_steps)
@@ -102,19 +104,22 @@ class FineTuning:
             return info
         left = self.base.solution(state.inner)
         state.inner = self.tuning.init(state.net, left.params, left.buffers, state.tasks, state.rng)
-        state.before = info.step
+        state.before, state.stage = info.step, left.stage
         # Of no steps, the first made none now either.
         return replace(info, done=False, reason="") if info.step else self.step(state)
 
     def solution(self, state: State) -> Solution:
-        found = self._present(state).solution(state.inner)
+        found = in_stage(self._present(state).solution(state.inner), state.stage)
         return replace(found, step=(state.before or 0) + found.step)
 
     def pack(self, state: State) -> Packed:
-        return pack_within(self._present(state).pack(state.inner), {}, {"before": state.before})
+        return pack_within(self._present(state).pack(state.inner), {}, {"before": state.before, "stage": state.stage})
 
     def unpack(self, packed: Packed, net: Net, tasks: tuple[Task, ...], rng: Rng) -> State:
-        state = State(inner=None, net=net, tasks=tasks, rng=rng, before=packed.values["before"])
+        values = packed.values
+        # (Without a stage where the first has none, as states at rest of earlier versions are.)
+        held = {"before": values["before"], "stage": values.get("stage", "")}
+        state = State(inner=None, net=net, tasks=tasks, rng=rng, **held)
         state.inner = self._present(state).unpack(packed_within(packed), net, tasks, rng)
         return state
 

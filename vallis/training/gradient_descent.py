@@ -267,7 +267,7 @@ class GradientDescent:
         return state.poison
 
     def shorten(self, state: State) -> None:
-        """Cuts the gradient to `clip_norm`."""
+        """Cuts the gradient to `clip_norm`; of one vector, or of many, as its state holds them."""
         if self.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(state.learned, self.clip_norm)
 

@@ -71,7 +71,7 @@ class IterativePruning:
         spare_output: leaves the weights of the last layer whole.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     base: Training
     num_rounds: int = 7
@@ -137,7 +137,7 @@ class IterativePruning:
 
     def solution(self, state: State) -> Solution:
         """Where the round stands; the step is that of all rounds."""
-        return replace(self.base.solution(state.inner), step=state.step)
+        return replace(in_stage(self.base.solution(state.inner), _round(state)), step=state.step)
 
     def pack(self, state: State) -> Packed:
         held = {"params": state.params, "buffers": state.buffers, "masks": state.masks}

@@ -67,7 +67,7 @@ class LossCorrection:
         least_probability: see `vallis.core.corrected_losses.CorrectedCrossEntropy`.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     base: Training
     correction: Correction = "forward"
@@ -132,11 +132,9 @@ class LossCorrection:
             LossError: the estimate has no inverse, and the correction is backward.
         """
         if state.transition is not None:
-            info = self.base.step(state.inner)
-            # With a matrix that was given, there is no other stage.
-            info = in_stage(info, CORRECTED) if self.transition is None else info
+            info = in_stage(self.base.step(state.inner), self._stage(state))
             return replace(info, step=state.before + info.step)
-        info = in_stage(self._first.step(state.inner), ESTIMATING)
+        info = in_stage(self._first.step(state.inner), self._stage(state))
         if not info.done:
             return info
         state.before = info.step
@@ -147,7 +145,7 @@ class LossCorrection:
 
     def solution(self, state: State) -> Solution:
         training = self._first if state.transition is None else self.base
-        found = training.solution(state.inner)
+        found = in_stage(training.solution(state.inner), self._stage(state))
         return replace(found, tasks=state.tasks, step=state.before + found.step)
 
     def pack(self, state: State) -> Packed:
@@ -178,6 +176,12 @@ class LossCorrection:
     @property
     def _first(self) -> Training:
         return self.base if self.first is None else self.first
+
+    def _stage(self, state: State) -> str:
+        """The name of the present stage; none where a matrix was given, and there is no other."""
+        if self.transition is not None:
+            return ""
+        return ESTIMATING if state.transition is None else CORRECTED
 
     def _correct(self, state: State, transition: torch.Tensor) -> None:
         """Begins the stage with the corrected loss."""

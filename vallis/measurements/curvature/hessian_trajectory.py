@@ -11,7 +11,7 @@ Says little when: moments lie so far apart that eigenvectors have turned away: v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,6 +22,7 @@ from vallis.core.numbers import quantity, written
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Figure, Note, Outcome, Result, Solution, Source
+from vallis.measurements import _stages
 from vallis.measurements.curvature import _spectrum_ends as spectrum_ends
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
 from vallis.measurements.curvature._words import listed
@@ -86,7 +87,7 @@ class HessianTrajectory:
         return cls(search=0, max_products=60)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        moments: Sequence[Solution] = subject
+        moments, of_stages = _stages.last_of(subject)
         grounds: list[Surface] = []
         for moment in moments:
             ground = surface(moment, self.split, self.precision, self.max_examples, rng)
@@ -106,7 +107,7 @@ class HessianTrajectory:
         )
         found = list(track(looks, "moments", len(grounds)))
         steps = np.array([float(moment.step) for moment in moments[: len(grounds)]])
-        notes = (*grounds[0].notes, *self._troubles(found, steps, len(moments)))
+        notes = (*grounds[0].notes, *self._troubles(found, steps, len(moments)), *of_stages)
         return Result(values=_values(found, steps, f"{grounds[0].unit}/weight^2"), notes=notes)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:

@@ -13,7 +13,7 @@ Says little when: moments lie far apart, or the test split is small: the best of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -36,6 +36,7 @@ from vallis.core.types import (
     Solution,
     Source,
 )
+from vallis.measurements import _stages
 from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, ratio
 from vallis.numerics.scores import judge
@@ -73,7 +74,7 @@ class EarlyStoppingPotential:
         return cls()
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        moments: Sequence[Solution] = subject
+        moments, of_stages = _stages.last_of(subject)
         lacking = _lacking(moments[0], self.test_split)
         if lacking is not None:
             return NotApplicable(note=lacking)
@@ -96,7 +97,7 @@ class EarlyStoppingPotential:
         right, counted = np.stack([pair[1].right for pair in looks]), looks[-1][1].counted
         if len(counted) > 1:
             values |= _without_hindsight(right, counted, rng)
-        return Result(values=values, notes=_notes(values, len(moments)))
+        return Result(values=values, notes=(*_notes(values, len(moments)), *of_stages))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         names = {"train_accuracy": "train", "test_accuracy": "test", "running_best": "test, the best so far"}

@@ -25,6 +25,7 @@ from vallis.core.numbers import count, written
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Figure, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.measurements import _stages
 from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _minefield_shown as shown
 from vallis.numerics.embeddings import Floats, kernel_distance, kernels_of, principal_components, stacked, tsne
@@ -86,11 +87,13 @@ class Minefield:
         return cls(perplexities=(2.0,), num_components=2)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        solutions: Sequence[Solution] = subject
+        all_of_them: Sequence[Solution] = subject
+        number = self._num_path(all_of_them)
+        way, of_stages = _stages.last_of(all_of_them[:number])
+        solutions, num_path = (*way, *all_of_them[number:]), len(way)
         refused = _refused(solutions)
         if refused is not None:
             return NotApplicable(note=refused)
-        num_path = self._num_path(solutions)
         splits = [name for name in (self.split, self.test_split) if name in solutions[0].task.splits]
         seen = [
             [look(ground, ground.origin) for ground in (surface(each, split).objective for split in splits)]
@@ -99,7 +102,7 @@ class Minefield:
         values, notes = self._embedded(stacked(solutions))
         values |= _of_networks(solutions, num_path, seen)
         values |= _distances(solutions, num_path)
-        return Result(values=values, notes=tuple(notes))
+        return Result(values=values, notes=(*notes, *of_stages))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         return shown.figures(result, self.outliers)

@@ -12,7 +12,7 @@ Says little when: fewer than three moments lie in the last decade, or weight dec
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,9 +30,9 @@ from vallis.core.types import (
     Note,
     Outcome,
     Result,
-    Solution,
     Source,
 )
+from vallis.measurements import _stages
 from vallis.measurements.landscape._survey import SURVEY
 from vallis.numerics.paths_to_infinity import growth
 from vallis.numerics.surface import surface
@@ -63,7 +63,7 @@ class PathToInfinity:
         return cls()
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        solutions: Sequence[Solution] = subject
+        solutions, notes = _stages.last_of(subject)
         rows, unit = [], "1"
         for each in track(solutions, "moments", len(solutions)):
             ground = surface(each, self.split, max_examples=self.max_examples, rng=rng)
@@ -92,7 +92,7 @@ class PathToInfinity:
             "losses": Array(data=losses, dims=("step",), unit=unit, coords=coords),
             "gradients": Array(data=gradients, dims=("step",), unit=f"{unit}/weight", coords=coords),
         }
-        return Result(values=values)
+        return Result(values=values, notes=notes)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         marks = []

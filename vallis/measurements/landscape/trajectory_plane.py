@@ -12,7 +12,7 @@ Says little when: two components explain little, or are read as more than they a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,9 +31,9 @@ from vallis.core.types import (
     Note,
     Outcome,
     Result,
-    Solution,
     Source,
 )
+from vallis.measurements import _stages
 from vallis.numerics.embeddings import principal_components
 from vallis.numerics.planes import box_around
 from vallis.numerics.slices import plane
@@ -85,7 +85,7 @@ class TrajectoryPlane:
         return cls(num_points=3)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        solutions: Sequence[Solution] = subject
+        solutions, of_stages = _stages.last_of(subject)
         ground = surface(solutions[-1], self.split, max_examples=self.max_examples, rng=rng)
         diverged = ground.not_finite()
         if diverged is not None:
@@ -118,7 +118,7 @@ class TrajectoryPlane:
         lost = int((~np.isfinite(losses)).sum())
         text = f"At {lost} points of the plane the loss is no finite number; they are drawn as gaps."
         notes = (Note(code="not_finite", text=text),) if lost else ()
-        return Result(values=values, notes=(*ground.notes, *notes))
+        return Result(values=values, notes=(*ground.notes, *notes, *of_stages))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         ground, path = result.array("losses"), result.array("path").data

@@ -55,11 +55,12 @@ class KernelAlignment:
         if any(solution.task.loss.kind != "categorical" for solution in subject):
             text = "There are no classes, so there is no kernel of labels."
             return NotApplicable(note=Note(code="not_classification", text=text))
-        found = torch.tensor([self._alignment(solution) for solution in subject], dtype=torch.float64)
-        steps = torch.tensor([solution.step for solution in subject], dtype=torch.float64)
-        path = Array(data=found.numpy(), dims=("snapshot",), coords={"snapshot": steps.numpy()})
+        path = [solution for solution in subject if solution.stage == subject[-1].stage]
+        found = torch.tensor([self._alignment(solution) for solution in path], dtype=torch.float64)
+        steps = torch.tensor([solution.step for solution in path], dtype=torch.float64)
+        along = Array(data=found.numpy(), dims=("snapshot",), coords={"snapshot": steps.numpy()})
         last = Estimate(value=float(found[-1]), stderr=0.0, n=self.num_examples, method="exact on these examples")
-        return Result(values={"alignment": path, "last": last})
+        return Result(values={"alignment": along, "last": last})
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         path = result.array("alignment")

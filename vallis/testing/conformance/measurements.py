@@ -120,6 +120,18 @@ def error_bars_are_honest(part: Any) -> None:
         raise NotTested("it declares no error bar")
 
 
+def stages_do_not_mix(part: Any) -> None:
+    """Of a training that began anew on its way, a snapshot from before changes no value."""
+    _no_watcher(part)
+    if part.takes not in PATHS:
+        raise NotTested("it takes no path")
+    for toy, subject in _tried(part):
+        path = subjects.after_another_stage(subject)
+        one, other = (_found(part.measure(found, _RNG)) for found in (path[1:], path))
+        differ = differing(one, other, rtol=0.0, atol=0.0)
+        require(not differ, f"{name_of(part)} on {toy} must leave out other stages than the last, not so {differ}")
+
+
 def is_quick_enough(part: Any) -> None:
     """The tiny settings answer in under a second on every toy."""
     for toy, subject in _tried(part):
@@ -136,6 +148,7 @@ CHECKS: Mapping[str, Check] = {
         declared_invariances_hold,
         undeclared_invariances_are_broken,
         error_bars_are_honest,
+        stages_do_not_mix,
         is_quick_enough,
     )
 }

@@ -85,6 +85,13 @@ def in_other_batches(subject: Any, batch_size: int) -> Any:
     return found[0] if isinstance(subject, Solution) else tuple(found)
 
 
+def after_another_stage(path: Sequence[Solution]) -> Sequence[Solution]:
+    """The path as the second stage of a training, with a snapshot of the first before it: of another network."""
+    elsewhere = {name: 1.5 * value + 0.25 for name, value in path[0].params.items()}
+    before = replace(path[-1], params=elsewhere, step=1, stage="first")
+    return (before, *(replace(each, step=each.step + 2, stage="second") for each in path))
+
+
 def everything(subject: Any) -> list[Any]:
     """All of the subject that a measurement could change: weights, the module and its modes, the data."""
     seen: list[Any] = []
