@@ -16,6 +16,7 @@ from vallis.core.types import Task
 from vallis.problems.arrays import Arrays
 from vallis.problems.corrupted import Corrupted, gaussian, relabel, shuffle, shuffle_each
 from vallis.problems.digits import Digits
+from vallis.problems.noisy_labels import NoisyLabels
 from vallis.problems.spirals import Spirals
 from vallis.problems.subset import Subset
 from vallis.testing.toys.problems import Blobs
@@ -189,3 +190,14 @@ def test_labels_that_are_no_classes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"corrupted\.labels"):
         build(Corrupted(base=base, labels=0.5))
     build(Corrupted(base=base, pixels="shuffled"))
+
+
+def test_one_class_has_no_other_to_become_and_one_score_tells_two_apart(tmp_path: Path) -> None:
+    x, path = np.random.default_rng(0).random((40, 3)), str(tmp_path / "a.npz")
+    np.savez(path, x_train=x, y_train=np.zeros(40, dtype=np.int64))
+    for wrapped in (Corrupted(base=Arrays(path=path), labels=0.5), NoisyLabels(base=Arrays(path=path))):
+        with pytest.raises(DataError, match="at least 2 classes"):
+            build(wrapped)
+    binary = Arrays(path=path, loss="binary_cross_entropy")
+    for wrapped in (Corrupted(base=binary, labels=1.0), NoisyLabels(base=binary, noise="binary", other_rate=0.5)):
+        assert arrays(build(wrapped), "train").y.unique().tolist() == [0, 1]

@@ -21,7 +21,7 @@ from vallis.core.rng import Rng
 from vallis.core.types import Batch, Task
 from vallis.problems._checks import check_choice, check_part, check_share
 from vallis.problems._choose import whole
-from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
+from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, num_classes_of, relabelled
 
 Pixels = Literal["none", "shuffled", "random", "gaussian", "gaussian_iid"]
 _CHUNK = 4096
@@ -85,7 +85,7 @@ class Corrupted:
         found = {name: Batch(x=inputs[name], y=batch.y, index=batch.index) for name, batch in held.items()}
         if self.labels > 0:
             y = {name: classes_of(batch, "leave corrupted.labels at 0") for name, batch in held.items()}
-            num_classes = 1 + max(int(labels.max()) for labels in y.values())
+            num_classes = num_classes_of(task, y)
             drawn = relabel(y["train"], self.labels, num_classes, rng.child("labels", task.name))
             found = relabelled(found, drawn, free)
         splits = {name: Arrays(x=batch.x, y=batch.y, index=batch.index) for name, batch in found.items()}
