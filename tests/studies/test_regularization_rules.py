@@ -101,6 +101,7 @@ def test_alexnet_is_asked_only_for_what_the_paper_says_of_it() -> None:
     held = {claim.id: claim for claim in of("cifar10")}
     fits, changes = held["with_weight_decay_fits_noise_cifar10"], held["with_weight_decay_changes_little_cifar10"]
     assert "the small Inception:" in fits.says and "AlexNet" in changes.says
+    assert "the small Inception:" in held["with_batch_norm_changes_little_cifar10"].says, "AlexNet has none"
     rows = [
         replace(row, outcome=Result(values={key: Estimate(value=0.2) for key in ("train_accuracy", "test_accuracy")}))
         if row.tags["network"] == "alexnet" and row.tags["weight_decay"] > 0

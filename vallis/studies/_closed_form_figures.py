@@ -87,7 +87,7 @@ def _construction(rows: Sequence[Row]) -> Figure:
         y=Axis(label="largest error of a target (0 or 1)", scale="log"),
         marks=_marks(rows, bars),
         caption="Theorem 1 of the paper: any labels of n different examples can be represented. The weights are large "
-        f"and of opposite signs, so that nothing is left of them in single precision. {INTERVALS}",
+        f"and of opposite signs, so that little or nothing is left of them in single precision. {INTERVALS}",
     )
 
 
