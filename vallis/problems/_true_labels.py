@@ -67,5 +67,6 @@ def must_be_true(task: Task, wrapper: str) -> None:
     """
     if TRUE_LABELS in task.splits:
         raise SettingsError(
-            f"a base whose labels are true was required by {wrapper}, noisy ones came: replace them once"
+            f"a base whose labels are true was required by {wrapper}, noisy ones came: replace them once, and change "
+            "pixels before, inside of what replaces labels"
         )
