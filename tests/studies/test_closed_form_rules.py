@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import pytest
 
-from vallis.core.types import Claim, Estimate, Outcome, Result, Row
+from tests.studies.closed_form import row_of, rows_of
+from vallis.core.types import Claim, Estimate, Outcome, Result
 from vallis.studies._closed_form_rules import (
     BUILT,
-    CONSTRUCTED,
-    GABOR,
     PAIR,
-    RANDOM_CONVOLUTIONS,
     RANDOM_LABELS,
-    RIDGE,
-    RIDGE_ON_CONVOLUTIONS,
     claims,
 )
-from vallis.studies._randomization_figures import figures
-from vallis.studies._randomization_rules import cell
 
-TRAININGS = ("gradient_descent", "stochastic", "momentum", "random_start", "weight_decay", "adam")
 # What breaks each claim, and no other: measurement, key, value on random and on true labels (None leaves it).
 BROKEN: dict[str, tuple[str, str, float | None, float | None]] = {
     "two_n_plus_d_weights_memorise": ("finite_sample_expressivity", "largest_error", 2.1e-6, None),
@@ -34,40 +25,6 @@ BROKEN: dict[str, tuple[str, str, float | None, float | None]] = {
     "noise_has_the_larger_norm": ("kernel_interpolation", "norm", 10.0, None),
     "bad_interpolants_have_larger_norm": ("kernel_interpolation", "random_centres_norm", None, 20.0),
 }
-
-
-def rows_of(data: str, num_seeds: int, broken: tuple[str, str, float | None, float | None] | None = None) -> list[Row]:
-    rows, n = [], 100
-    for seed in range(num_seeds):
-        for place, variant in enumerate((RANDOM_LABELS, {})):
-            norm = 40.0 if place == 0 else 24.0
-            found: dict[str, dict[str, float]] = {
-                "generalization_gap": {"train_accuracy": 1.0, "test_accuracy": 0.1},
-                "finite_sample_expressivity": {
-                    "num_parameters": n + BUILT[data].num_inputs + 10 * n,
-                    "one_output_num_parameters": 2 * n + BUILT[data].num_inputs,
-                    "largest_error": 1.9e-6,
-                    "one_output_largest_error": 9e-6,
-                    "largest_error_float32": 2.0,
-                },
-                "implicit_minimum_norm": {
-                    **{f"{name}_difference": 1e-7 for name in TRAININGS},
-                    **{f"{name}_norm_ratio": 2.0 for name in TRAININGS},
-                },
-                "kernel_interpolation": {"train_error": 0.0, "test_error": 0.02, "norm": norm}
-                | {"test_noise_norm": 2 * norm, "random_centres_norm": 30 * norm},
-            }
-            if broken is not None and (value := broken[2 + place]) is not None:
-                found[broken[0]][broken[1]] = value
-            rows += [_row(data, CONSTRUCTED, variant, seed, name, numbers, n) for name, numbers in found.items()]
-            numbers = {"norm": 2 * norm + seed, "test_error": 0.01}
-            rows.append(_row(data, GABOR, variant, seed, "kernel_interpolation", numbers, n))
-    return rows
-
-
-def _row(data: str, network: str, variant: Any, seed: int, name: str, numbers: dict[str, float], n: int) -> Row:
-    outcome = Result(values={key: Estimate(value=value, n=n) for key, value in numbers.items()})
-    return Row(tags=cell(data, network, variant), seed=seed, measurement=name, outcome=outcome)
 
 
 def of(data: str) -> list[Claim]:
@@ -131,35 +88,7 @@ def test_answers_agree_with_random_signs(accuracy: float, word: str) -> None:
     """A correlation of 0.99 is an accuracy of 0.995."""
     (claim,) = [claim for claim in claims() if claim.id.startswith("rademacher")]
     rows = [
-        _row(PAIR, "mlp", RANDOM_LABELS, s, "generalization_gap", {"train_accuracy": accuracy}, 9) for s in range(8)
+        row_of(PAIR, "mlp", RANDOM_LABELS, s, "generalization_gap", {"train_accuracy": accuracy}, 9) for s in range(8)
     ]
     assert claim.test(rows).verdict == word
     assert claim.test([]).verdict == "not_run"
-
-
-def test_figures_compare_norms() -> None:
-    drawn = {figure.name: figure for figure in figures(rows_of("digits", 5), (0.0, 1.0))}
-    (norms,) = drawn["norms_of_interpolants"].marks
-    np.testing.assert_allclose(norms.y, [24, 40, 48])
-    np.testing.assert_allclose(norms.error, 0)
-    (linear,) = drawn["norms_of_linear_models"].marks
-    assert len(linear.x) == 6
-    (kernels,) = drawn["kernel_norm_by_features"].marks
-    np.testing.assert_allclose(kernels.y, [24, 50])
-    assert kernels.label == "digits (n=5)"
-    (construction,) = drawn["construction"].marks
-    np.testing.assert_allclose(construction.y, [1.9e-6, 1.9e-6, 2, 2])
-    assert drawn["construction"].y.scale == "log"
-
-
-def test_the_figure_of_errors_shows_what_features_and_a_penalty_do_and_what_failed_leaves_the_others() -> None:
-    rows = rows_of("digits", 5)
-    errors = {RIDGE: 0.015, RANDOM_CONVOLUTIONS: 0.06, RIDGE_ON_CONVOLUTIONS: 0.05}
-    for network, error in errors.items():
-        for seed in range(3 if network == RIDGE_ON_CONVOLUTIONS else 5):
-            rows.append(_row("digits", network, {}, seed, "kernel_interpolation", {"test_error": error}, 100))
-    drawn = {figure.name: figure for figure in figures(rows, (0.0, 1.0))}
-    (bars,) = drawn["kernel_test_error_by_features"].marks
-    assert bars.x == ["pixels", "pixels, l2", "Gabor features", "random convolutions", "random convolutions, l2"]
-    np.testing.assert_allclose(bars.y, [0.02, 0.015, 0.01, 0.06, 0.05])
-    assert bars.label == "digits (n=3 to 5)"
