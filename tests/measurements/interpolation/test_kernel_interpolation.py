@@ -149,7 +149,7 @@ def test_a_penalty_makes_it_kernel_ridge(monkeypatch: pytest.MonkeyPatch) -> Non
         np.sqrt(np.sum(ridge.dual_coef_ * (gram @ ridge.dual_coef_))), rel=1e-9
     )
     assert value(found, "penalty") == pytest.approx(0.3)
-    assert value(found, "train_error") > 0.1 and value(through, "train_error") == 0
+    assert value(found, "train_error") > 0.02 and value(through, "train_error") == 0
     assert value(found, "test_error") < value(through, "test_error"), "noise is smoothed away"
     assert found.notes == () and "penalty" not in through.values
     assert part.reading(found).startswith("The penalised function near 300 examples")
