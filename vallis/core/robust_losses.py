@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch.nn import functional as F
 
 from vallis.core.errors import LossError
 from vallis.core.losses import find_scores, mean_of_rows
@@ -103,12 +102,13 @@ class RobustLoss:
             raise LossError(f"classes {wanted} were required, {came} came: give a whole number each")
         counted = y != self.ignore_index
         classes = torch.where(counted, y, 0).long()
-        if bool(((classes < 0) | (classes >= outputs.shape[1])).any()):
+        if _is_any((classes < 0) | (classes >= outputs.shape[1])):
             raise LossError(
                 f"classes in 0..{outputs.shape[1] - 1} or {self.ignore_index} were required, others came: match them "
                 "to the network"
             )
-        truth = F.one_hot(classes, outputs.shape[1]).movedim(-1, 1).to(outputs.dtype)
+        every = torch.arange(outputs.shape[1], device=classes.device)
+        truth = (classes.unsqueeze(-1) == every).movedim(-1, 1).to(outputs.dtype)
         losses = self._bootstrap(outputs, truth) if self.name == "bootstrap" else self._margins(outputs, truth)
         return torch.where(counted, losses, 0.0), counted.to(losses.dtype)
 
@@ -120,3 +120,13 @@ class RobustLoss:
         log_p = torch.log_softmax(outputs, 1)
         targets = self.label_share * truth + (1 - self.label_share) * log_p.exp()
         return -(targets * log_p).sum(1)
+
+
+def _is_any(marked: torch.Tensor) -> bool:
+    """Whether any is marked; within `torch.func.vmap`, where values cannot be looked at, none is known to be."""
+    try:
+        return bool(marked.any())
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        return False
