@@ -11,11 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.linalg import lapack
 from sklearn.datasets import load_digits
 from sklearn.kernel_ridge import KernelRidge
 
 from tests.numerics.solutions import random
-from vallis.core.errors import DataError, UsageError
+from vallis.core.errors import DataError, SettingsError, UsageError
 from vallis.core.rng import Rng
 from vallis.numerics import gram_on_disk, kernel_interpolation
 from vallis.numerics.kernel_functions import Gaussian, Linear, median_gamma
@@ -230,3 +231,38 @@ def test_it_is_asked_at_inputs_of_the_size_it_was_fitted_to() -> None:
     for x in (torch.zeros(2), torch.zeros(4), torch.zeros(3, 2), torch.zeros(3, 1)):
         with pytest.raises(DataError, match=r"inputs \(N, ...\) of 4 numbers each were required"):
             found(x)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+@pytest.mark.parametrize("penalty", [1e-3, 0.5, 40.0])
+def test_a_penalty_gives_kernel_ridge_regression(
+    penalty: float, on_disk: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against scikit-learn and the normal equations, with copies that disagree."""
+    x, y, new = (random(*shape, seed=seed).double() for seed, shape in enumerate([(30, 40), (30, 3), (7, 40)]))
+    x[3], x[17] = x[20], x[20]
+    if on_disk:
+        monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda device: 8 * 30**2 - 1)
+    found = interpolate(Linear(), x, y, penalty=penalty)
+    added = penalty * float(x.square().sum(1).mean())
+    assert (found.on_disk, found.num_copies, found.penalty) == (on_disk, 0, pytest.approx(added))
+    weights = np.linalg.solve(x.numpy().T @ x.numpy() + added * np.eye(40), x.numpy().T @ y.numpy())
+    np.testing.assert_allclose(found(new).numpy(), new.numpy() @ weights, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found.norms.numpy(), np.linalg.norm(weights, axis=0), rtol=1e-9)
+    assert found.residual == pytest.approx(np.abs(x.numpy() @ weights - y.numpy()).max(), rel=1e-9)
+    gaussian = interpolate(Gaussian(gamma=0.02), x, y, penalty=penalty)
+    theirs = KernelRidge(alpha=penalty, kernel="rbf", gamma=0.02).fit(x.numpy(), y.numpy())
+    np.testing.assert_allclose(gaussian(new).numpy(), theirs.predict(new.numpy()), rtol=1e-9, atol=1e-12)
+
+
+def test_a_vanishing_penalty_interpolates_and_an_impossible_one_is_refused() -> None:
+    x, y = random(12, 5).double(), random(12, 2, seed=1).double()
+    through, near = (interpolate(Gaussian(gamma=0.5), x, y, penalty=penalty) for penalty in (0.0, 1e-13))
+    np.testing.assert_allclose(near.norms.numpy(), through.norms.numpy(), rtol=1e-9)
+    assert through.penalty == 0.0
+    gram = Gaussian(gamma=0.5).block(x, x).numpy() + 0.5 * np.eye(12)
+    reciprocal, _ = lapack.dpocon(np.linalg.cholesky(gram), np.linalg.norm(gram, 1), uplo="L")
+    assert interpolate(Gaussian(gamma=0.5), x, y, penalty=0.5).condition == pytest.approx(1 / reciprocal, rel=1e-4)
+    for penalty in (-1e-3, math.inf, math.nan):
+        with pytest.raises(SettingsError, match="a penalty of 0 or more"):
+            interpolate(Linear(), x, y, penalty=penalty)

@@ -20,6 +20,7 @@ from vallis.numerics.transition_matrix import (
     draw_noisy,
     estimate_transition,
     frequencies,
+    labelled,
     mixed_with_identity,
     next_in_group,
     predicted_probabilities,
@@ -190,3 +191,17 @@ def test_impossible_settings_are_refused() -> None:
         draw_noisy(torch.tensor([0, 3]), symmetric(3, 0.1), Rng(0))
     with pytest.raises(LossError, match="transition matrix"):
         draw_noisy(torch.tensor([0, 1]), torch.ones(2, 2), Rng(0))
+
+
+def test_of_a_class_that_labels_no_example_nothing_is_known() -> None:
+    """Its row is that of the identity, of the interval too; other rows are what they are without labels."""
+    p, labels = answers(num_classes=5), torch.arange(200) % 5
+    labels[labels == 3] = 1
+    labels[:2] = torch.tensor([-100, 7])  # neither counts
+    plain = estimate_transition(p, num_resamples=10, rng=Rng(0))
+    found = estimate_transition(p, labels=labels, num_resamples=10, rng=Rng(0))
+    for one, other in ((plain.matrix, found.matrix), (plain.low, found.low), (plain.high, found.high)):
+        assert other[3].equal(torch.eye(5, dtype=torch.float64)[3]) and not one[3].equal(other[3])
+        assert other[[0, 1, 2, 4]].equal(one[[0, 1, 2, 4]])
+    assert estimate_transition(p, labels=torch.arange(200) % 5).matrix.equal(plain.matrix)
+    assert labelled(labels, 5).tolist() == [True, True, True, False, True]

@@ -102,3 +102,12 @@ def test_impossible_settings_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **held)
     with pytest.raises(DataError, match="one integer class"):
         NoisyLabels(base=Arrays(path=str(tmp_path / "a.npz"), loss="squared_error")).build(Rng(0))
+
+
+def test_pixels_are_changed_inside_of_what_replaces_labels() -> None:
+    """Both splits then hold the same changed inputs; the other way round it is refused, and says how to write it."""
+    task = build(NoisyLabels(base=Corrupted(base=Digits(), pixels="random"), rate=0.3))
+    assert arrays(task, "train").x.equal(arrays(task, "true_labels").x)
+    assert not arrays(task, "train").x.equal(arrays(build(Digits()), "train").x)
+    with pytest.raises(SettingsError, match="inside of what replaces labels"):
+        Corrupted(base=NoisyLabels(base=Digits()), pixels="random").build(Rng(0))

@@ -5,9 +5,9 @@ import torch
 
 from vallis.core.data import Arrays
 from vallis.core.errors import DataError, SettingsError
-from vallis.core.losses import CrossEntropy
+from vallis.core.losses import BinaryCrossEntropy, CrossEntropy
 from vallis.core.types import Batch, Task
-from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
+from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, num_classes_of, relabelled
 
 TRAIN = Batch(x=torch.arange(3.0)[:, None], y=torch.tensor([0, 1, 2]), index=torch.tensor([4, 5, 9]))
 TEST = Batch(x=torch.zeros(1, 1), y=torch.tensor([1]), index=torch.tensor([2]))
@@ -44,3 +44,13 @@ def test_labels_are_replaced_once() -> None:
     must_be_true(task("train", "test"), "this")
     with pytest.raises(SettingsError, match="labels are true was required by this"):
         must_be_true(task("train", "true_labels"), "this")
+
+
+def test_how_many_classes_there_are() -> None:
+    """The highest class may be on the test examples alone, and one score tells two classes apart whatever is there."""
+    several = {"train": torch.tensor([0, 0]), "test": torch.tensor([4])}
+    assert num_classes_of(task("train"), several) == 5
+    binary = Task(name="toy", splits=task("train").splits, loss=BinaryCrossEntropy())
+    assert num_classes_of(binary, {"train": torch.zeros(3, dtype=torch.int64)}) == 2
+    with pytest.raises(DataError, match="at least 2 classes were required to make labels wrong, task toy has 1"):
+        num_classes_of(task("train"), {"train": torch.zeros(3, dtype=torch.int64)})

@@ -29,3 +29,13 @@ def test_figures_show_what_there_is() -> None:
     np.testing.assert_allclose(figures["test_error"].marks[0].error, stats.sem(errors) * stats.t.ppf(0.975, 4))
     assert figures["time_by_kind"].marks[0].kind == "bar"
     assert figures["time_by_kind"].x.scale == "category"
+
+
+def test_the_error_is_called_the_gap_where_everything_is_fitted_only() -> None:
+    def caption(train: float) -> str:
+        rows = rows_of("digits", 5, lambda numbers, tags, seed: numbers.update(train_accuracy=train))
+        (figure,) = [figure for figure in STUDY.figures(rows) if figure.name == "test_error"]
+        return figure.caption
+
+    assert "this is the generalization gap as well" in caption(1.0)
+    assert "the generalization gap is smaller than this" in caption(0.98)

@@ -13,6 +13,7 @@ from tests.studies.randomization import SHARES, Change, Tags, rows_of
 from vallis.core.types import Row, Verdict
 from vallis.studies import _randomization_rules as rules
 from vallis.studies._randomization_rules import DATA_SETS, numbers
+from vallis.studies.zhang2017_randomization import Zhang2017Randomization
 
 Rule = Callable[..., Verdict]
 
@@ -173,3 +174,13 @@ def test_numbers_are_laid_out_by_seed_network_and_variant() -> None:
     found = numbers(rows_of("cifar10", 2), "steps", "cifar10", ["alexnet", "inception"], [{}, {"labels": 1.0}])
     assert found.shape == (2, 2, 2)
     np.testing.assert_allclose(found[1], [[1010, 2010], [1010, 2010]])
+
+
+def test_alexnet_is_not_asked_to_fit_random_labels_with_weight_decay() -> None:
+    """The paper's own did not, table 4; everything else is asked of it, and the claim says so."""
+    (claim,) = [one for one in Zhang2017Randomization().claims() if one.id == "weight_decay_stops_nothing_cifar10"]
+    assert claim.says.endswith("at least 0.99 (alexnet aside, which the paper says does not converge then).")
+    decayed = {"labels": 1.0, "weight_decay": rules.WEIGHT_DECAY}
+    for network, word in (("alexnet", "holds"), ("mlp_1x512", "fails")):
+        change = when({**decayed, "network": network}, train_accuracy=0.5)
+        assert claim.test(rows_of("cifar10", 8, change)).verdict == word

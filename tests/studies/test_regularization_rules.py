@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,3 +94,18 @@ def test_the_table_has_a_bar_and_an_interval_for_each() -> None:
     np.testing.assert_allclose(convnet.error, 2.776445 * np.std(0.001 * np.arange(5), ddof=1) / np.sqrt(5), rtol=1e-6)
     (noisy, _) = drawn["fitted_with_few_digits"].marks
     np.testing.assert_array_equal(noisy.y, np.ones(6))
+
+
+def test_alexnet_is_asked_only_for_what_the_paper_says_of_it() -> None:
+    """Table 4: with weight decay it does not converge on random labels. Table 1: on true ones it changes little."""
+    held = {claim.id: claim for claim in of("cifar10")}
+    fits, changes = held["with_weight_decay_fits_noise_cifar10"], held["with_weight_decay_changes_little_cifar10"]
+    assert "the small Inception:" in fits.says and "AlexNet" in changes.says
+    assert "the small Inception:" in held["with_batch_norm_changes_little_cifar10"].says, "AlexNet has none"
+    rows = [
+        replace(row, outcome=Result(values={key: Estimate(value=0.2) for key in ("train_accuracy", "test_accuracy")}))
+        if row.tags["network"] == "alexnet" and row.tags["weight_decay"] > 0
+        else row
+        for row in rows_of("cifar10", 5)
+    ]
+    assert (fits.test(rows).verdict, changes.test(rows).verdict) == ("holds", "fails")

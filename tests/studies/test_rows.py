@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vallis.core.types import Array, Estimate, Failed, NotApplicable, Note, Outcome, Result, Row
-from vallis.studies._rows import by_seed, judged, mean_and_error, paired, results
+from vallis.studies._rows import by_seed, judged, mean_and_error, paired, results, same_seeds
 
 
 def row(seed: int, outcome: Outcome, measurement: str = "gap", **tags: str | float) -> Row:
@@ -79,3 +79,15 @@ def test_a_rule_is_put_to_every_seed_that_has_all_cells() -> None:
     assert judged(rows, "gap", cells[::-1], rises).verdict == "fails"
     assert judged(rows, "gap", [*cells, {"labels": 2.0}], rises).verdict == "not_run"
     assert judged(rows, "gap", [], rises).verdict == "not_run"
+
+
+def test_several_numbers_of_the_same_seeds() -> None:
+    def both(seed: int, **values: float) -> Row:
+        return row(seed, Result(values={key: Estimate(value=value) for key, value in values.items()}), net="mlp")
+
+    rows = [both(0, loss=1.0, gap=10.0), both(1, loss=2.0), both(2, gap=30.0), both(3, loss=4.0, gap=math.nan)]
+    assert same_seeds(rows, "gap", ["loss", "gap"], [{"net": "mlp"}]).tolist() == [[[1.0], [10.0]]]
+    kept = same_seeds(rows, "gap", ["loss", "gap"], [{"net": "mlp"}], undefined=True)
+    np.testing.assert_equal(kept[:, :, 0], [[1, 10], [4, math.nan]])
+    assert same_seeds([], "gap", ["loss", "gap"], [{}, {}, {}]).shape == (0, 2, 3)
+    assert by_seed(ROWS, "gap", "loss", {"labels": 0.0, "net": "mlp"}, undefined=True).keys() == {0, 1, 5}

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from tests.training.runs import bits, follow, ground
 from vallis.core import spec
 from vallis.core.corrected_losses import BackwardCorrected, ForwardCorrected
+from vallis.core.data import Arrays
 from vallis.core.errors import LossError, SettingsError
 from vallis.core.own import coordinates
 from vallis.core.protocols import Training
 from vallis.core.rng import Rng
 from vallis.core.types import Solution, StepInfo
 from vallis.numerics.transition_matrix import estimate_transition, predicted_probabilities, symmetric
+from vallis.problems.arrays import Arrays as ArraysProblem
 from vallis.problems.noisy_labels import NoisyLabels
 from vallis.testing.conformance.trainings import CHECKS
 from vallis.testing.toys.models import LinearModel, TinyMlp
@@ -138,3 +142,20 @@ def test_what_cannot_be_corrected_is_refused() -> None:
         LossCorrection(base=DESCENT).init(net, *coordinates(net.module), tasks, Rng(0))
     with pytest.raises(SettingsError, match="one task"):
         run(LossCorrection(base=DESCENT), Blobs(angles=(0.0, 1.0)))
+
+
+@pytest.mark.parametrize("correction", ["forward", "backward"])
+def test_a_class_that_is_not_there_is_taken_for_no_other(correction: Any, tmp_path: Path) -> None:
+    """Of five classes two are there. The surest example of an absent one is one of these, and so was its row of T.
+
+    Forward correction then answered with the absent class, and backward correction found T without an inverse.
+    """
+    generator = np.random.default_rng(0)
+    y = np.array([1, 4])[generator.integers(0, 2, 200)]
+    np.savez(tmp_path / "a.npz", x_train=0.3 * generator.normal(size=(200, 3)) + y[:, None] - 2.5, y_train=y)
+    base = ArraysProblem(path=str(tmp_path / "a.npz"))
+    problem = NoisyLabels(base=base, noise="asymmetric", pairs=((1, 4), (4, 1)), rate=0.2)
+    solution, _ = run(LossCorrection(base=DESCENT, correction=correction), problem)
+    true = solution.task.splits["true_labels"]
+    assert isinstance(true, Arrays)
+    assert float((predicted_probabilities(solution).argmax(1) == true.y).double().mean()) > 0.95

@@ -1,7 +1,9 @@
 """The function of least norm through all examples: one solve with the Gram matrix of a kernel.
 
 Among all functions ``f`` of a kernel's space with ``f(x_i) = y_i`` the one of least norm is ``f(x) = sum_i alpha_i k(x,
-x_i)`` with ``K alpha = y`` and ``|f|^2 = alpha' K alpha = y' K^-1 y``. Gradient descent from 0 finds the same one.
+x_i)`` with ``K alpha = y`` and ``|f|^2 = alpha' K alpha = y' K^-1 y``. Gradient descent from 0 finds the same one. With
+an l2 penalty it is ``(K + p I) alpha = y``, which minimises ``sum_i (f(x_i) - y_i)^2 + p |f|^2``: kernel ridge
+regression, which passes through nothing.
 
 Source: Zhang et al. (2017), section 5.
 """
@@ -16,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.linalg import blas, lapack
 
-from vallis.core.errors import DataError, UsageError
+from vallis.core.errors import DataError, SettingsError, UsageError
 from vallis.numerics.condition import condition_number
 from vallis.numerics.duplicates import distinct
 from vallis.numerics.gram_on_disk import GramOnDisk, panel_width, room_on_disk
@@ -36,12 +38,13 @@ class Interpolant:
         kernel: k.
         centres: ``(M, d)`` the different inputs, float64.
         coefficients: alpha ``(M, C)``.
-        norms: ``(C,)`` the norm of each output, ``sqrt(y' K^-1 y)``, with the jitter in K.
-        residual: the largest ``|f(x_i) - y_i|``, jitter and rounding included.
+        norms: ``(C,)`` the norm of each output, ``sqrt(alpha' K alpha)``, with the jitter in K.
+        residual: the largest ``|f(x_i) - y_i|``, penalty, jitter and rounding included.
         jitter: what was added to the diagonal of K; 0 where nothing had to be.
         condition: an estimate of the condition number of what was solved in the 1-norm (LAPACK's pocon).
         num_copies: how many examples were left out because they are copies of others, with the same targets.
         on_disk: whether the Gram matrix did not fit into the memory.
+        penalty: p, the l2 penalty; 0 of a function through its examples.
     """
 
     kernel: Kernel
@@ -53,6 +56,7 @@ class Interpolant:
     condition: float
     num_copies: int
     on_disk: bool = False
+    penalty: float = 0.0
 
     @property
     def norm(self) -> float:
@@ -75,44 +79,52 @@ class Interpolant:
         return torch.cat([self.kernel.block(some.double(), self.centres) @ self.coefficients for some in rows])
 
 
-def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor) -> Interpolant:
-    """The function of least norm through the examples.
+def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor, *, penalty: float = 0.0) -> Interpolant:
+    """The function of least norm through the examples, or past them where it is penalised.
 
-    Copies of an input with one target count once, which changes nothing. The Gram matrix, 8 N^2 bytes, is held once and
-    is factorised in place; where the free memory has no room for it, its factor goes to disk, 4 N^2 bytes, in the
-    folder for temporary files (see `vallis.numerics.gram_on_disk`). The last digits of both ways differ.
+    Copies of an input with one target count once, which changes nothing; under a penalty each counts. The Gram matrix,
+    8 N^2 bytes, is held once and is factorised in place; where the free memory has no room for it, its factor goes to
+    disk, 4 N^2 bytes, in the folder for temporary files (see `vallis.numerics.gram_on_disk`). The last digits of both
+    ways differ.
 
     Args:
         kernel: k.
         x: ``(N, ...)`` inputs.
         y: ``(N, C)`` targets.
+        penalty: the l2 penalty p, in units of the mean of K's diagonal.
 
     Raises:
         DataError: the shapes do not fit, numbers or values of the kernel are not finite, or copies have different
-            targets.
+            targets and there is no penalty.
+        SettingsError: the penalty is negative or not finite.
         OutputError: neither the memory nor the disk has room for the Gram matrix.
         UsageError: K has no Cholesky factor even with the largest of `JITTERS` on its diagonal.
     """
-    points, targets, num_copies = _checked(x, y)
+    if not 0 <= penalty < math.inf:
+        raise SettingsError(f"a penalty of 0 or more was required, {penalty} came: give such as 0.01")
+    points, targets, num_copies = _checked(x, y, penalty > 0)
     if 8 * len(points) ** 2 > spare_bytes(points.device):
-        return _interpolate_on_disk(kernel, points, targets, num_copies)
+        return _interpolate_on_disk(kernel, points, targets, num_copies, penalty)
     gram = _rows(kernel, points, points).T  # K is its own transpose: a view in LAPACK's order
     diagonal = gram.diagonal().copy()
-    jitter = _factorise(gram, diagonal)
+    added = penalty * float(diagonal.mean())
+    jitter = _factorise(gram, diagonal + added)
     halfway, _ = lapack.dtrtrs(gram, targets.numpy(), lower=1)
     alpha, _ = lapack.dtrtrs(gram, halfway, lower=1, trans=1)
     residual = _times(gram, diagonal, alpha) - targets.numpy()
     _must_be_finite(float(np.abs(residual).max()))
-    reciprocal = _reciprocal_condition(gram, diagonal + jitter)
+    reciprocal = _reciprocal_condition(gram, diagonal + (added + jitter))
+    coefficients = torch.from_numpy(np.ascontiguousarray(alpha))
     return Interpolant(
         kernel=kernel,
         centres=points,
-        coefficients=torch.from_numpy(np.ascontiguousarray(alpha)),
-        norms=torch.from_numpy(np.linalg.norm(halfway, axis=0)),  # y' K^-1 y = |L^-1 y|^2, never below 0
+        coefficients=coefficients,
+        norms=_norms(torch.from_numpy(halfway), coefficients, added),
         residual=float(np.abs(residual).max()),
         jitter=jitter,
         condition=condition_number(reciprocal),
         num_copies=num_copies,
+        penalty=added,
     )
 
 
@@ -161,7 +173,8 @@ def interpolate_from(kernel: Kernel, centres: torch.Tensor, x: torch.Tensor, y: 
     )
 
 
-def _checked(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, int]:
+def _checked(x: torch.Tensor, y: torch.Tensor, keep: bool = False) -> tuple[torch.Tensor, torch.Tensor, int]:
+    """The examples in float64, without their copies unless these are to be kept, and how many copies were left out."""
     if len(x) == 0 or y.ndim != 2 or len(x) != len(y):
         raise DataError(
             f"N >= 1 inputs with targets (N, C) were required, {tuple(x.shape)} and {tuple(y.shape)} came: give a row "
@@ -170,36 +183,47 @@ def _checked(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     points, targets = x.detach().cpu().reshape(len(x), -1).double(), y.detach().cpu().double()
     if not (bool(points.isfinite().all()) and bool(targets.isfinite().all())):
         raise DataError("finite inputs and targets were required, NaN or infinity came: mend them")
-    kept = distinct(points, targets)
+    kept = torch.arange(len(points)) if keep else distinct(points, targets)
     if len(kept) < len(points):
         return points[kept], targets[kept], len(points) - len(kept)
     return points, targets, 0
 
 
-def _interpolate_on_disk(kernel: Kernel, points: torch.Tensor, targets: torch.Tensor, num_copies: int) -> Interpolant:
+def _norms(halfway: torch.Tensor, alpha: torch.Tensor, penalty: float) -> torch.Tensor:
+    """``(C,)`` of ``sqrt(alpha' K alpha)``: ``alpha' (K + p I) alpha = |L^-1 y|^2``, never below 0."""
+    if not penalty:
+        return torch.from_numpy(np.linalg.norm(halfway.numpy(), axis=0))
+    return (halfway.square().sum(0) - penalty * alpha.square().sum(0)).clamp(min=0).sqrt()
+
+
+def _interpolate_on_disk(
+    kernel: Kernel, points: torch.Tensor, targets: torch.Tensor, num_copies: int, penalty: float
+) -> Interpolant:
     width = panel_width(len(points), spare_bytes(points.device))
     with room_on_disk(len(points), width) as file:
         gram = GramOnDisk(kernel, points, file, width)
         mean = float(gram.diagonal().mean())
-        jitter = next((share * mean for share in JITTERS if gram.factorise(share * mean)), None)
+        added = penalty * mean
+        jitter = next((share * mean for share in JITTERS if gram.factorise(added + share * mean)), None)
         if jitter is None:
             raise _no_factor()
         halfway = gram.forward(targets)
         alpha = gram.backward(halfway)
         product, norm = gram.times(alpha)
-        reciprocal = gram.reciprocal_condition(norm + jitter)
+        reciprocal = gram.reciprocal_condition(norm + added + jitter)
     residual = float((product - targets).abs().max())
     _must_be_finite(residual)
     return Interpolant(
         kernel=kernel,
         centres=points,
         coefficients=alpha,
-        norms=halfway.norm(dim=0),
+        norms=_norms(halfway, alpha, added),
         residual=residual,
         jitter=jitter,
         condition=condition_number(reciprocal),
         num_copies=num_copies,
         on_disk=True,
+        penalty=added,
     )
 
 

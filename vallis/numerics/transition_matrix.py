@@ -161,6 +161,7 @@ class TransitionEstimate:
 def estimate_transition(
     probabilities: torch.Tensor,
     *,
+    labels: torch.Tensor | None = None,
     percentile: float | None = 97.0,
     num_resamples: int = 0,
     coverage: float = 0.95,
@@ -169,10 +170,14 @@ def estimate_transition(
     """T from what a network that was trained on noisy labels says of the noisy class of each example.
 
     Row i is the row of probabilities of the example that is surest to be of class i, or
-    robustly of the largest one below a percentile of those of class i. The probabilities are left as they came.
+    robustly of the largest one below a percentile of those of class i. The probabilities are left as they came. Of a
+    class that labels no example the network knows nothing: its surest example is one of another class, and a corrected
+    loss would take the absent class for that one. Its row is that of the identity.
 
     Args:
         probabilities: ``(N, C)``, rows adding up to one.
+        labels: the noisy classes of the examples, which say what classes there are; what is not in 0..C-1 does not
+            count. None is all.
         percentile: what lies at it or above is left out, in percent; None takes the largest of all.
         num_resamples: how many times the examples are drawn anew for the interval; without, it is the estimate itself.
         coverage: of the interval, percentiles of the resampled estimates.
@@ -196,8 +201,16 @@ def estimate_transition(
     low = high = matrix
     if num_resamples and rng is not None:
         low, high = _interval(held, percentile, num_resamples, coverage, rng)
-    tensors = [torch.from_numpy(found) for found in (matrix, low, high)]
+    absent = torch.zeros(held.shape[1], dtype=torch.bool) if labels is None else ~labelled(labels, held.shape[1])
+    identity = torch.eye(len(absent), dtype=torch.float64)
+    tensors = [torch.where(absent[:, None], identity, torch.from_numpy(found)) for found in (matrix, low, high)]
     return TransitionEstimate(matrix=tensors[0], low=tensors[1], high=tensors[2], anchors=torch.from_numpy(anchors))
+
+
+def labelled(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """``(C,)`` bool: which classes label an example; labels outside of 0..C-1 do not count."""
+    counted = labels[(labels >= 0) & (labels < num_classes)].cpu()
+    return torch.bincount(counted, minlength=num_classes) > 0
 
 
 def predicted_probabilities(solution: Solution, split: str = "train") -> torch.Tensor:

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.data import Arrays
-from vallis.core.errors import SettingsError
 from vallis.core.losses import CrossEntropy
 from vallis.core.rng import Rng
 from vallis.core.types import Task
+from vallis.numerics.image_preparation import centre_crop as middle
+from vallis.numerics.image_preparation import whiten_each
 from vallis.problems._choose import choose
 
 Whiten = Literal["none", "per_image"]
@@ -68,15 +69,8 @@ def prepare(images: NDArray[np.uint8], whiten: Whiten = "none", centre_crop: int
     """
     if images.ndim == 3:
         images = images[:, None]
-    height, width = images.shape[2:]
+    x = torch.from_numpy(images.astype(np.float32, order="C"))
     if centre_crop is not None:
-        if not 1 <= centre_crop <= min(height, width):
-            raise SettingsError(f"centre_crop must be in 1..{min(height, width)}, {centre_crop} came: crop less")
-        top, left = (height - centre_crop) // 2, (width - centre_crop) // 2
-        images = images[:, :, top : top + centre_crop, left : left + centre_crop]
-    x = torch.from_numpy(images.astype(np.float32, order="C")).div_(255)
-    if whiten == "per_image":
-        rows = x.flatten(1)
-        smallest = rows.shape[1] ** -0.5
-        rows.sub_(rows.mean(1, keepdim=True)).div_(rows.std(1, keepdim=True, correction=0).clamp_(min=smallest))
-    return x
+        x = middle(x, centre_crop).contiguous()
+    x.div_(255)
+    return whiten_each(x) if whiten == "per_image" else x

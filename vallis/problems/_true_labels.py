@@ -44,6 +44,21 @@ def classes_of(batch: Batch, advice: str) -> torch.Tensor:
     return y
 
 
+def num_classes_of(task: Task, y: Mapping[str, torch.Tensor]) -> int:
+    """How many classes the labels of all splits are of: two where one score says which, else up to the highest.
+
+    Raises:
+        DataError: there is one class alone, so that no label can be wrong.
+    """
+    found = 2 if task.loss.kind == "binary" else 1 + max(int(labels.max()) for labels in y.values())
+    if found < 2:
+        raise DataError(
+            "at least 2 classes were required to make labels wrong, task "
+            f"{task.name} has 1: a label must have another to become"
+        )
+    return found
+
+
 def must_be_true(task: Task, wrapper: str) -> None:
     """Refuses labels that were replaced already: nothing would say any more which of them are true.
 
@@ -52,5 +67,6 @@ def must_be_true(task: Task, wrapper: str) -> None:
     """
     if TRUE_LABELS in task.splits:
         raise SettingsError(
-            f"a base whose labels are true was required by {wrapper}, noisy ones came: replace them once"
+            f"a base whose labels are true was required by {wrapper}, noisy ones came: replace them once, and change "
+            "pixels before, inside of what replaces labels"
         )

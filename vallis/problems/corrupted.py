@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 
 from vallis.core.data import Arrays
@@ -19,12 +18,12 @@ from vallis.core.errors import DataError, SettingsError
 from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Task
+from vallis.numerics.corruptions import gaussian, relabel, shuffle, shuffle_each
 from vallis.problems._checks import check_choice, check_part, check_share
 from vallis.problems._choose import whole
-from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
+from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, num_classes_of, relabelled
 
 Pixels = Literal["none", "shuffled", "random", "gaussian", "gaussian_iid"]
-_CHUNK = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +84,7 @@ class Corrupted:
         found = {name: Batch(x=inputs[name], y=batch.y, index=batch.index) for name, batch in held.items()}
         if self.labels > 0:
             y = {name: classes_of(batch, "leave corrupted.labels at 0") for name, batch in held.items()}
-            num_classes = 1 + max(int(labels.max()) for labels in y.values())
+            num_classes = num_classes_of(task, y)
             drawn = relabel(y["train"], self.labels, num_classes, rng.child("labels", task.name))
             found = relabelled(found, drawn, free)
         splits = {name: Arrays(x=batch.x, y=batch.y, index=batch.index) for name, batch in found.items()}
@@ -106,40 +105,3 @@ class Corrupted:
             return {name: shuffle_each(x, rng.child("random", task, name)) for name, x in images.items()}
         train = images["train"] if self.pixels == "gaussian" else images["train"].flatten()
         return {name: gaussian(x, train, rng.child("gaussian", task, name)) for name, x in images.items()}
-
-
-def relabel(y: torch.Tensor, fraction: float, num_classes: int, rng: Rng) -> torch.Tensor:
-    """Classes ``(N,)`` of which each was replaced, with this probability, by one drawn uniformly."""
-    replaced = torch.rand(len(y), generator=rng.child("which").torch(), dtype=torch.float64) < fraction
-    drawn = torch.randint(num_classes, (len(y),), generator=rng.child("class").torch(), dtype=y.dtype)
-    return torch.where(replaced, drawn, y)
-
-
-def shuffle(x: torch.Tensor, rng: Rng) -> torch.Tensor:
-    """Inputs ``(N, C, H, W)`` or ``(N, D)`` with their places moved by one permutation."""
-    flat = _places(x)
-    return flat[:, :, torch.randperm(flat.shape[2], generator=rng.torch())].reshape(x.shape)
-
-
-def shuffle_each(x: torch.Tensor, rng: Rng) -> torch.Tensor:
-    """Inputs ``(N, C, H, W)`` or ``(N, D)`` with the places of each moved by a permutation of its own."""
-    generator, parts = rng.numpy(), []
-    for part in _places(x).split(_CHUNK):
-        places = np.tile(np.arange(part.shape[2]), (len(part), 1))
-        generator.permuted(places, axis=1, out=places)
-        parts.append(part.gather(2, torch.from_numpy(places)[:, None].expand_as(part)))
-    return torch.cat(parts).reshape(x.shape)
-
-
-def gaussian(x: torch.Tensor, train: torch.Tensor, rng: Rng) -> torch.Tensor:
-    """Independent Gaussians of the shape of x, with the mean and variance of each place over the training inputs.
-
-    Of training values in one row ``(M,)`` all places have those of the row.
-    """
-    std, mean = torch.std_mean(train, dim=0, correction=0)
-    return torch.randn(x.shape, generator=rng.torch(), dtype=x.dtype).mul_(std).add_(mean)
-
-
-def _places(x: torch.Tensor) -> torch.Tensor:
-    # (N, C, places): images of four axes have channels, anything else has one.
-    return x.flatten(2) if x.ndim > 3 else x.flatten(1)[:, None]

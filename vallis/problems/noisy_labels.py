@@ -20,7 +20,7 @@ from vallis.core.types import Task
 from vallis.numerics.transition_matrix import asymmetric, binary, draw_noisy, next_in_group, symmetric
 from vallis.problems._checks import check_choice, check_part, check_share
 from vallis.problems._choose import whole
-from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, relabelled
+from vallis.problems._true_labels import classes_of, first_free_index, must_be_true, num_classes_of, relabelled
 
 Noise = Literal["symmetric", "asymmetric", "next_in_group", "binary"]
 
@@ -96,7 +96,7 @@ class NoisyLabels:
         must_be_true(task, "noisy_labels")
         held = {name: whole(split) for name, split in task.splits.items()}
         y = {name: classes_of(batch, "use a base with classes") for name, batch in held.items()}
-        num_classes = 1 + max(int(labels.max()) for labels in y.values())
+        num_classes = num_classes_of(task, y)
         drawn = draw_noisy(y["train"], self.transition(num_classes), rng)
         found = relabelled(held, drawn, free)
         splits = {name: Arrays(x=batch.x, y=batch.y, index=batch.index) for name, batch in found.items()}

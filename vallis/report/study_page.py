@@ -17,7 +17,8 @@ from vallis.report.export import write_figures
 from vallis.report.render import Gallery, render
 
 _SCALES = {
-    "smoke": "This was a smoke run: it shows that everything works, and decides nothing.",
+    "smoke": "This was a smoke run: it shows that everything works. Networks so few and so small decide nothing, "
+    "whatever a verdict says.",
     "laptop": "This was run at laptop scale, smaller than in the paper.",
     "paper": "This was run at the scale of the paper.",
 }

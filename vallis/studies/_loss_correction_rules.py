@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vallis.core.types import Array, Result, Row, Verdict
 from vallis.numerics.stats import majority, t_test, verdict_from
 from vallis.numerics.transition_matrix import CIFAR10_PAIRS, DIGIT_PAIRS, FASHION_PAIRS, Pairs, asymmetric, symmetric
-from vallis.studies._rows import by_seed, paired
+from vallis.studies._rows import by_seed, paired, same_seeds
 
 Floats = NDArray[np.float64]
 Condition = tuple[str, float]
@@ -174,10 +174,6 @@ def estimate_is_near_symmetric(rows: Sequence[Row], data: str) -> Verdict:
 
 def identity_changes_nothing(rows: Sequence[Row], data: str) -> Verdict:
     """C5: corrected by the identity, training ends with the loss and the accuracy of cross-entropy, up to 1e-6."""
-    lines = [
-        numbers(rows, "generalization_gap", key, data, [(AS_IDENTITY, IDENTITY), (AS_IDENTITY, CROSS_ENTROPY)])
-        for key in ("train_loss", "test_accuracy")
-    ]
-    if len(lines[0]) != len(lines[1]):
-        return verdict_from(None)
-    return _below(np.stack([np.abs(line[:, 0] - line[:, 1]) for line in lines], axis=1), 1e-6)
+    cells = [cell(data, AS_IDENTITY, method) for method in (IDENTITY, CROSS_ENTROPY)]
+    found = same_seeds(rows, "generalization_gap", ("train_loss", "test_accuracy"), cells, undefined=True)
+    return _below(np.abs(found[:, :, 0] - found[:, :, 1]), 1e-6)

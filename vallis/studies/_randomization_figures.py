@@ -1,4 +1,4 @@
-"""The pictures of `zhang2017_randomization`: curves of corruption, bars of regularisers, norms of interpolants."""
+"""The pictures of `zhang2017_randomization`: curves of corruption, bars of regularisers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from vallis.core.spelling import in_words
 from vallis.core.types import Axis, Figure, Mark, Row
-from vallis.studies import _randomization_curves
-from vallis.studies._closed_form_rules import BUILT, CONSTRUCTED, GABOR, KERNEL, LABELS, LINEAR, found
+from vallis.studies import _closed_form_figures, _randomization_curves
+from vallis.studies._closed_form_rules import LABELS
 from vallis.studies._randomization_rules import DATA_SETS, RANDOM_LABELS, Fractions, Variant, numbers, steps_to_fit
 from vallis.studies._regularization_rules import REGULARIZED, REGULARIZERS
-from vallis.studies._rows import mean_and_interval
+from vallis.studies._rows import INTERVALS, mean_and_interval
 
 KINDS: dict[str, Variant] = {
     "true": {},
@@ -25,7 +25,6 @@ KINDS: dict[str, Variant] = {
     "random labels": RANDOM_LABELS,
 }
 _GAPS = "Nothing is drawn where a seed did not fit everything within its steps."
-_INTERVALS = "Error bars: Student's 95 % interval over the seeds."
 
 
 def figures(rows: Sequence[Row], shares: Fractions) -> list[Figure]:
@@ -34,7 +33,7 @@ def figures(rows: Sequence[Row], shares: Fractions) -> list[Figure]:
     drawn += [_time_by_share(rows, shares), _error_by_share(rows, shares), _time_by_kind(rows)]
     drawn += [_regularizers(rows, data, labels) for data in REGULARIZED for labels in LABELS]
     drawn += [_randomization_curves.of_accuracies(rows, data) for data in REGULARIZED]
-    drawn += [_norms(rows), _linear_models(rows), *_norm_and_error(rows)]
+    drawn += _closed_form_figures.figures(rows)
     return [figure for figure in drawn if figure.marks]
 
 
@@ -70,20 +69,26 @@ def _time_by_share(rows: Sequence[Row], shares: Fractions) -> Figure:
         x=Axis(label="share of random labels"),
         y=Axis(label="steps until all training examples are right, relative to true labels"),
         marks=_marks(rows, "steps", [{"labels": share} for share in shares], shares, relative=True),
-        caption=f"Compare figure 1b of the paper. {_GAPS} {_INTERVALS}",
+        caption=f"Compare figure 1b of the paper. {_GAPS} {INTERVALS}",
     )
 
 
 def _error_by_share(rows: Sequence[Row], shares: Fractions) -> Figure:
-    accuracies = _marks(rows, "test_accuracy", [{"labels": share} for share in shares], shares)
+    variants: list[Variant] = [{"labels": share} for share in shares]
+    accuracies = _marks(rows, "test_accuracy", variants, shares)
+    fitted = all((mark.y == 1).all() for mark in _marks(rows, "train_accuracy", variants, shares))
+    gap = (
+        "All training examples are right, so this is the generalization gap as well"
+        if fitted
+        else "Not all training examples are right everywhere, so the generalization gap is smaller than this"
+    )
     return Figure(
         name="test_error",
         title="The test error as labels become random",
         x=Axis(label="share of random labels"),
         y=Axis(label="test error"),
         marks=tuple(replace(mark, y=1 - mark.y) for mark in accuracies),
-        caption="Compare figure 1c of the paper. All training examples are right, so this is the generalization gap as "
-        f"well; guessing gives 0.9. {_INTERVALS}",
+        caption=f"Compare figure 1c of the paper. {gap}; guessing gives 0.9. {INTERVALS}",
     )
 
 
@@ -94,7 +99,7 @@ def _time_by_kind(rows: Sequence[Row]) -> Figure:
         x=Axis(label="what was made random", scale="category"),
         y=Axis(label="steps until all training examples are right", scale="log"),
         marks=_marks(rows, "steps", list(KINDS.values()), list(KINDS)),
-        caption=f"Compare figure 1a of the paper. {_GAPS} {_INTERVALS}",
+        caption=f"Compare figure 1a of the paper. {_GAPS} {INTERVALS}",
     )
 
 
@@ -123,75 +128,5 @@ def _regularizers(rows: Sequence[Row], data: str, labels: Variant) -> Figure:
         x=Axis(label="regulariser", scale="category"),
         y=Axis(label=in_words(key)),
         marks=tuple(marks),
-        caption=f"Compare table {4 if noise else 1} of the paper. {_INTERVALS}",
+        caption=f"Compare table {4 if noise else 1} of the paper. {INTERVALS}",
     )
-
-
-def _norms(rows: Sequence[Row]) -> Figure:
-    asked = (
-        ("true labels", "norm", LABELS[0]),
-        ("random labels", "norm", RANDOM_LABELS),
-        ("and random test labels", "test_noise_norm", LABELS[0]),
-    )
-    marks = []
-    for data, held in BUILT.items():
-        columns = [found(rows, KERNEL, key, data, [variant]) for _, key, variant in asked]
-        if _alike(columns):
-            mean, error = mean_and_interval(np.concatenate(columns, axis=1))
-            label = f"{held.title.removeprefix('the ')} (n={len(columns[0])})"
-            marks.append(Mark(kind="bar", x=[words for words, _, _ in asked], y=mean, error=error, label=label))
-    return Figure(
-        name="norms_of_interpolants",
-        title="The norm of functions through all training examples",
-        x=Axis(label="function of least norm through", scale="category"),
-        y=Axis(label="norm in the space of the Gaussian kernel"),
-        marks=tuple(marks),
-        caption="Compare section 5 of the paper. The third: through true labels on the training set and random ones "
-        f"on the test set. {_INTERVALS}",
-    )
-
-
-def _alike(columns: Sequence[NDArray[np.float64]]) -> bool:
-    """Whether there are as many seeds in each, and any."""
-    return len(columns[0]) > 0 and len({len(column) for column in columns}) == 1
-
-
-def _linear_models(rows: Sequence[Row]) -> Figure:
-    names = ("gradient_descent", "stochastic", "momentum", "random_start", "weight_decay", "adam")
-    marks = []
-    for data, held in BUILT.items():
-        columns = [found(rows, LINEAR, f"{name}_norm_ratio", data, [LABELS[0]]) for name in names]
-        if _alike(columns):
-            mean, error = mean_and_interval(np.concatenate(columns, axis=1))
-            words = [in_words(name) for name in names]
-            label = f"{held.title.removeprefix('the ')} (n={len(columns[0])})"
-            marks.append(Mark(kind="bar", x=words, y=mean, error=error, label=label))
-    return Figure(
-        name="norms_of_linear_models",
-        title="Which linear model training finds",
-        x=Axis(label="training", scale="category"),
-        y=Axis(label="norm, relative to the least", scale="log"),
-        marks=tuple(marks),
-        caption=f"Ten true examples. Weight decay does not quite fit them. {_INTERVALS}",
-    )
-
-
-def _norm_and_error(rows: Sequence[Row]) -> Iterator[Figure]:
-    """Better features may have the larger norm: reported, no claim."""
-    for key, label in (("norm", "norm in the space of each kernel"), ("test_error", "test error")):
-        marks = []
-        for data, held in BUILT.items():
-            lines = numbers(rows, key, data, [CONSTRUCTED, GABOR], [{}], KERNEL)[:, :, 0]
-            if len(lines):
-                mean, error = mean_and_interval(lines)
-                words = f"{held.title.removeprefix('the ')} (n={len(lines)})"
-                marks.append(Mark(kind="bar", x=["pixels", "Gabor features"], y=mean, error=error, label=words))
-        yield Figure(
-            name=f"kernel_{key}_by_features",
-            title=f"The function of least norm through all examples: its {key.replace('_', ' ')}",
-            x=Axis(label="features", scale="category"),
-            y=Axis(label=label),
-            marks=tuple(marks),
-            caption="On MNIST the paper finds a larger norm and half the error with Gabor features, so a norm alone "
-            f"does not say how well a function generalises. {_INTERVALS}",
-        )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vallis.core.types import Row, Verdict
 from vallis.numerics.stats import equivalence, majority, sign_test, spearman, verdict_from
 from vallis.problems.corrupted import Pixels
-from vallis.studies._rows import by_seed, paired
+from vallis.studies._rows import by_seed, paired, same_seeds
 
 WEIGHT_DECAY = 5e-4
 NOISES: tuple[Pixels, ...] = ("shuffled", "random", "gaussian_iid")
@@ -26,6 +26,7 @@ class DataSet:
         mlp: the fully connected one of the claim about shuffled pixels; None where there is none.
         convnet: the convolutional one; where it is none of `networks`, it sees true and shuffled pixels only.
         decays: whether weight decay is asked about; where all regularisers are, it is one of those.
+        spared: of which the paper says that with weight decay they do not fit random labels (table 4).
     """
 
     title: str
@@ -33,6 +34,7 @@ class DataSet:
     mlp: str | None = "mlp"
     convnet: str = "convnet"
     decays: bool = True
+    spared: tuple[str, ...] = ()
 
     def asks(self, claim: str) -> bool:
         """Whether a claim is about this data set."""
@@ -41,6 +43,12 @@ class DataSet:
         if claim == "noise_is_fitted_in_this_order":
             return self.convnet in self.networks
         return self.decays or not claim.startswith("weight_decay")
+
+    def aside(self, claim: str) -> str:
+        """What is to be said of the networks that a claim leaves out."""
+        if claim != "weight_decay_stops_nothing" or not self.spared:
+            return ""
+        return f" ({' and '.join(self.spared)} aside, which the paper says does not converge then)"
 
 
 DATA_SETS = {
@@ -54,6 +62,7 @@ DATA_SETS = {
         networks=("inception", "inception_without_norm", "alexnet", "mlp_3x512", "mlp_1x512"),
         mlp="mlp_1x512",
         convnet="inception",
+        spared=("alexnet",),
     ),
 }
 
@@ -87,8 +96,10 @@ def steps_to_fit(
     rows: Sequence[Row], data: str, networks: Sequence[str], variants: Sequence[Variant]
 ) -> NDArray[np.float64]:
     """``(seeds, networks, variants)`` steps until all training examples were right; infinite where they never were."""
-    steps, right = (numbers(rows, key, data, networks, variants) for key in ("steps", "train_accuracy"))
-    return np.where(right == 1, steps, np.inf) if len(steps) == len(right) else steps[:0]
+    cells = [cell(data, network, variant) for network in networks for variant in variants]
+    found = same_seeds(rows, "generalization_gap", ("steps", "train_accuracy"), cells)
+    steps, right = (found[:, place].reshape(len(found), len(networks), len(variants)) for place in (0, 1))
+    return np.where(right == 1, steps, np.inf)
 
 
 def met_by_most(met: NDArray[np.bool_], shown: NDArray[np.float64]) -> Verdict:
@@ -170,7 +181,9 @@ def decay_changes_little(rows: Sequence[Row], data: str, fractions: Fractions) -
 
 
 def decay_stops_nothing(rows: Sequence[Row], data: str, fractions: Fractions) -> Verdict:
-    """With weight decay the training accuracy on random labels is at least 0.99."""
+    """With weight decay the training accuracy on random labels is at least 0.99, where the paper has it so."""
+    held = DATA_SETS[data]
+    networks = [network for network in held.networks if network not in held.spared]
     variants: list[Variant] = [{**RANDOM_LABELS, "weight_decay": WEIGHT_DECAY}]
-    lowest = numbers(rows, "train_accuracy", data, DATA_SETS[data].networks, variants).min(axis=(1, 2))
+    lowest = numbers(rows, "train_accuracy", data, networks, variants).min(axis=(1, 2))
     return met_by_most(lowest >= 0.99, lowest)

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from vallis.core.types import Claim, Row, Verdict
-from vallis.studies._randomization_rules import RANDOM_LABELS, WEIGHT_DECAY, Variant, met_by_most, numbers
+from vallis.studies._randomization_rules import RANDOM_LABELS, WEIGHT_DECAY, Variant, cell, met_by_most, numbers
+from vallis.studies._rows import same_seeds
 
 POTENTIAL = "early_stopping_potential"
 # The paper does not print p; one half is the usual one of its networks.
@@ -46,6 +47,9 @@ class Regularized:
         networks: each is trained with all `REGULARIZERS`.
         plain: the one without batch normalisation.
         normalized: the same with it; it sees true and random labels.
+        on_noise: of `networks`, those that are asked to fit random labels; the paper's AlexNet did not with weight
+            decay, and with crops it is not in table 4.
+        who_on_noise: these in words.
         names: the regularisers; mirror images of digits are no digits, and on clothes one augmentation must do.
     """
 
@@ -54,6 +58,8 @@ class Regularized:
     networks: tuple[str, ...] = ("convnet",)
     plain: str = "convnet"
     normalized: str = "convnet_with_norm"
+    on_noise: tuple[str, ...] = ("convnet",)
+    who_on_noise: str = "the convolutional network"
     names: tuple[str, ...] = tuple(REGULARIZERS)
 
 
@@ -70,6 +76,8 @@ REGULARIZED: Mapping[str, Regularized] = {
         title="CIFAR-10",
         who="the small Inception and the small AlexNet",
         networks=("inception", "alexnet"),
+        on_noise=("inception",),
+        who_on_noise="the small Inception",
         plain="inception_without_norm",
         normalized="inception",
     ),
@@ -90,7 +98,7 @@ def changes_little(rows: Sequence[Row], data: str, name: str) -> Verdict:
 def stops_nothing(rows: Sequence[Row], data: str, name: str) -> Verdict:
     """With the regulariser the training accuracy on random labels is at least 0.99."""
     held = REGULARIZED[data]
-    networks = [held.normalized] if name == "batch_norm" else held.networks
+    networks = [held.normalized] if name == "batch_norm" else held.on_noise
     variant: Variant = {**REGULARIZERS.get(name, {}), **RANDOM_LABELS}
     lowest = numbers(rows, "train_accuracy", data, networks, [variant]).min(axis=(1, 2))
     return met_by_most(lowest >= 0.99, lowest)
@@ -99,13 +107,9 @@ def stops_nothing(rows: Sequence[Row], data: str, name: str) -> Verdict:
 def is_not_needed(rows: Sequence[Row], data: str, name: str) -> Verdict:
     """Without any regulariser true labels are fitted, and unseen ones recognised better than by guessing."""
     held = REGULARIZED[data]
-    train, test = (
-        numbers(rows, f"{split}_accuracy", data, held.networks, [{}])[:, :, 0] for split in ("train", "test")
-    )
-    if not len(train):
-        return met_by_most(np.zeros(0, dtype=bool), np.zeros(0))
-    lowest = test.min(axis=1)
-    return met_by_most((train.min(axis=1) >= 0.99) & (lowest >= 0.5), lowest)
+    cells = [cell(data, network, {}) for network in held.networks]
+    lowest = same_seeds(rows, "generalization_gap", ("train_accuracy", "test_accuracy"), cells).min(axis=2)
+    return met_by_most((lowest[:, 0] >= 0.99) & (lowest[:, 1] >= 0.5), lowest[:, 1])
 
 
 def stops_in_time(rows: Sequence[Row], data: str, name: str) -> Verdict:
@@ -141,9 +145,11 @@ def _claim(
     name: str, rule: Callable[..., Verdict], says: str, table: str, data: str, regularizer: str, shows: str
 ) -> Claim:
     held = REGULARIZED[data]
+    # Batch normalisation is on and off in the one network that is trained in both ways.
+    who = held.who_on_noise if rule is stops_nothing or regularizer == "batch_norm" else held.who
     return Claim(
         id=f"{name}_{data}",
-        says=f"On {held.title}, {held.who}: {says}.",
+        says=f"On {held.title}, {who}: {says}.",
         where=f"section 3, {table}",
         test=partial(rule, data=data, name=regularizer),
         about=held.title,

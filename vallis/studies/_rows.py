@@ -16,19 +16,26 @@ from scipy import stats
 from vallis.core.types import Array, Estimate, Result, Row, Verdict
 from vallis.numerics.stats import majority, verdict_from
 
+INTERVALS = "Error bars: Student's 95 % interval over the seeds."
 Tags = Mapping[str, str | int | float | bool]
 # Whether a seed meets the rule, and what is shown of it.
 Look = Callable[[Sequence[Result]], tuple[bool, float]]
 
 
-def by_seed(rows: Sequence[Row], measurement: str, key: str, tags: Tags) -> dict[int, float]:
-    """What a measurement found under a key in the cell with these tags, by seed; what failed or is NaN is left out."""
+def by_seed(
+    rows: Sequence[Row], measurement: str, key: str, tags: Tags, *, undefined: bool = False
+) -> dict[int, float]:
+    """What a measurement found under a key in the cell with these tags, by seed; what failed is left out.
+
+    So is what is not finite, unless `undefined` asks for it: a rule that is put to one seed after the other must not
+    lose those that break it worst.
+    """
     found = {}
     for row in rows:
         wanted = row.measurement == measurement and all(row.tags.get(name) == tag for name, tag in tags.items())
         if wanted and isinstance(row.outcome, Result):
             value = row.outcome.values.get(key)
-            if isinstance(value, Estimate) and math.isfinite(value.value):
+            if isinstance(value, Estimate) and (undefined or math.isfinite(value.value)):
                 found[row.seed] = value.value
     return found
 
@@ -72,6 +79,14 @@ def paired(cells: Sequence[Mapping[int, float]]) -> NDArray[np.float64]:
     """``(n, len(cells))`` one line for each seed that all cells have, in the order of the seeds."""
     common = sorted(set.intersection(*(set(cell) for cell in cells))) if cells else []
     return np.array([[cell[seed] for cell in cells] for seed in common]).reshape(len(common), len(cells))
+
+
+def same_seeds(
+    rows: Sequence[Row], measurement: str, keys: Sequence[str], cells: Sequence[Tags], *, undefined: bool = False
+) -> NDArray[np.float64]:
+    """``(n, keys, cells)`` several numbers of a measurement in several cells, for the seeds that have all of them."""
+    lines = [by_seed(rows, measurement, key, tags, undefined=undefined) for key in keys for tags in cells]
+    return paired(lines).reshape(-1, len(keys), len(cells))
 
 
 def mean_and_error(lines: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

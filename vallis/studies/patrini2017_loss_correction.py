@@ -270,8 +270,8 @@ RULES: dict[str, tuple[Callable[..., Verdict], str, str, str]] = {
     ),
     "identity_changes_nothing": (
         rules.identity_changes_nothing,
-        "with the identity as transition matrix, training ends with the training loss and the test accuracy of "
-        "cross-entropy, up to 1e-6",
+        "with the identity as transition matrix, training with forward correction ends with the training loss and the "
+        "test accuracy of cross-entropy, up to 1e-6",
         "a consequence of the definitions of both corrections",
         "largest difference, median over seeds",
     ),

@@ -24,12 +24,9 @@ from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source, Task
 from vallis.numerics.duplicates import distinct
-from vallis.numerics.memorizing_network import Memorization, largest_error, memorize
+from vallis.numerics.memorizing_network import ACCURATE, Memorization, largest_error, memorize
 from vallis.problems._choose import whole
 from vallis.problems.digits import Digits
-
-# Relative to 1 + max |y|: what float64 holds up to about a thousand examples of a few hundred inputs.
-ACCURATE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)

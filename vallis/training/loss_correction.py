@@ -138,8 +138,10 @@ class LossCorrection:
         if not info.done:
             return info
         state.before = info.step
-        probabilities = predicted_probabilities(self._first.solution(state.inner))
-        self._correct(state, estimate_transition(probabilities, percentile=self.percentile).matrix)
+        solution = self._first.solution(state.inner)
+        labels = torch.cat([batch.y for batch in solution.task.splits["train"]])
+        probabilities = predicted_probabilities(solution)
+        self._correct(state, estimate_transition(probabilities, labels=labels, percentile=self.percentile).matrix)
         # Of no steps, the first stage made none now either.
         return replace(info, done=False, reason="") if info.step else self.step(state)
 

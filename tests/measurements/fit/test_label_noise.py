@@ -121,3 +121,14 @@ def test_impossible_settings_are_refused() -> None:
     for settings in ({"percentile": 0.0}, {"num_resamples": 0}, {"coverage": 1.0}):
         with pytest.raises(SettingsError, match=r"label_noise\."):
             LabelNoise(**settings)  # type: ignore[arg-type]
+
+
+def test_a_class_that_labels_nothing_is_said_to_and_counts_for_nothing() -> None:
+    """Class 2 is never a label: its row is the identity's, and the mean of the reading is over the others."""
+    found = measured(saying(P, torch.tensor([0, 0, 1, 1, 0, 1])))
+    np.testing.assert_allclose(found.array("transition").data, [*P[[0, 2]].tolist(), [0, 0, 1]], atol=1e-12)
+    assert found.array("labelled").data.tolist() == [1, 1, 0]
+    assert "unlabelled_class" in [note.code for note in found.notes]
+    assert "a label is right with probability 0.75" in LabelNoise().reading(found)
+    nothing = LabelNoise().measure(saying(P, torch.full((6,), -100)), RNG)
+    assert isinstance(nothing, NotApplicable) and nothing.note.code == "no_labels"

@@ -19,6 +19,7 @@ from vallis.measurements.interpolation.kernel_interpolation import KernelInterpo
 from vallis.numerics import kernel_interpolation
 from vallis.problems.corrupted import Corrupted
 from vallis.problems.digits import Digits
+from vallis.problems.subset import Subset
 
 
 def value(found: Result, key: str) -> float:
@@ -129,3 +130,31 @@ def test_a_rival_that_there_is_not_is_noted() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):
         KernelInterpolation(**settings)
+
+
+def test_a_penalty_makes_it_kernel_ridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A label that a copy contradicts may be there then; nothing is said to interpolate."""
+    solution = on(Corrupted(base=Subset(base=Digits(), num_train=300), labels=0.3), monkeypatch)
+    through = measured(KernelInterpolation(gamma=0.2), solution)
+    part = KernelInterpolation(gamma=0.2, penalty=0.3)
+    found = measured(part, solution)
+    train, test = (solution.task.splits[name] for name in ("train", "test"))
+    x, new = (split.x.flatten(1).double().numpy() for split in (train, test))  # type: ignore[attr-defined]
+    targets = np.eye(10)[train.y.numpy()]  # type: ignore[attr-defined]
+    ridge = KernelRidge(kernel="rbf", gamma=0.2, alpha=0.3).fit(x, targets)
+    wrong = (ridge.predict(new).argmax(1) != test.y.numpy()).mean()  # type: ignore[attr-defined]
+    assert value(found, "test_error") == pytest.approx(wrong)
+    gram = np.exp(-0.2 * np.square(x[:, None] - x[None]).sum(2))
+    assert value(found, "norm") == pytest.approx(
+        np.sqrt(np.sum(ridge.dual_coef_ * (gram @ ridge.dual_coef_))), rel=1e-9
+    )
+    assert value(found, "penalty") == pytest.approx(0.3)
+    assert value(found, "train_error") > 0.02 and value(through, "train_error") == 0
+    assert value(found, "test_error") < value(through, "test_error"), "noise is smoothed away"
+    assert found.notes == () and "penalty" not in through.values
+    assert part.reading(found).startswith("The penalised function near 300 examples")
+    torn = held(nn.Linear(3, 3), torch.ones(2, 3), torch.tensor([0, 1]))
+    assert value(measured(KernelInterpolation(kernel="linear", penalty=1.0), torn), "train_error") > 0
+    for wrong_settings in ({"penalty": -1.0}, {"penalty": 0.1, "rivals": True}):
+        with pytest.raises(SettingsError, match="penalty"):
+            KernelInterpolation(**wrong_settings)  # type: ignore[arg-type]

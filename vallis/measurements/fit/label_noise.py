@@ -47,6 +47,7 @@ from vallis.numerics.transition_matrix import (
     TransitionEstimate,
     estimate_transition,
     frequencies,
+    labelled,
     predicted_probabilities,
 )
 
@@ -67,7 +68,7 @@ class LabelNoise:
         coverage: of the intervals.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -111,14 +112,26 @@ class LabelNoise:
         if not bool(probabilities.isfinite().all()):
             text = "The network's probabilities are no finite numbers: the training has diverged."
             return NotApplicable(note=Note(code="not_finite", text=text))
+        there = labelled(y, probabilities.shape[1])
+        if not bool(there.any()):
+            text = "No example has a label that counts."
+            return NotApplicable(note=Note(code="no_labels", text=text))
         found = estimate_transition(
             probabilities,
+            labels=y,
             percentile=self.percentile,
             num_resamples=self.num_resamples,
             coverage=self.coverage,
             rng=rng.child("resamples"),
         )
         values, notes = self._estimated(found, len(probabilities))
+        values["labelled"] = Array(data=there.double().numpy(), dims=("class",))
+        if not bool(there.all()):
+            missing = (~there).nonzero()[:, 0].tolist()
+            text = (
+                f"{len(missing)} of {len(there)} classes, such as {missing[0]}, label no example: nothing is known of "
+            )
+            notes.append(Note(code="unlabelled_class", text=f"{text}their noise, and their rows are the identity's."))
         true = true_targets(solution.task, self.split, self.true_split)
         known = true if isinstance(true, Note) else _outcomes(probabilities, y, true, found, solution.task.loss)
         if isinstance(known, Note):
@@ -156,7 +169,7 @@ class LabelNoise:
 
     def reading(self, result: Result) -> str:
         matrix = result.array("transition").data
-        diagonal = float(np.diagonal(matrix).mean())
+        diagonal = float(np.diagonal(matrix)[result.array("labelled").data > 0].mean())
         said = (
             f"By the network's own account a label is right with probability {diagonal:.2f}, in the mean over classes"
         )

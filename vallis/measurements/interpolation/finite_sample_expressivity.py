@@ -2,6 +2,7 @@
 
 Definition: theorem 1 of the paper. With classes, C outputs share direction and thresholds: n + d + nC weights. The
     errors are the largest ``|c(x_i) - y_i|`` over examples and outputs, y one-hot, evaluated in float64 and in float32.
+    Beside it stands the network of one output, exactly 2n + d weights, that answers with the number of the class.
 Unit: 1.
 Source: Zhang et al. (2017), theorem 1.
 Cost: n^3 / 3 operations, no gradient.
@@ -23,7 +24,7 @@ from vallis.core.types import Axis, Estimate, Figure, Mark, NotApplicable, Note,
 from vallis.measurements._sources import ZHANG
 from vallis.measurements.interpolation._examples import Examples, read
 from vallis.numerics.duplicates import distinct
-from vallis.numerics.memorizing_network import Memorization, largest_error, memorize
+from vallis.numerics.memorizing_network import ACCURATE, Memorization, largest_error, memorize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class FiniteSampleExpressivity:
         num_directions: of so many random directions, the one is taken that holds the examples furthest apart.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -64,14 +65,17 @@ class FiniteSampleExpressivity:
         try:
             kept = distinct(train.x, train.values)
             x, y = train.x[kept], train.values[kept]
-            network = memorize(x, y, rng=rng.child("directions"), num_directions=self.num_directions)
+            network, single_output = (
+                memorize(x, wanted, rng=rng.child("directions"), num_directions=self.num_directions)
+                for wanted in (y, _numbers(train, y))
+            )
         except DataError as error:
             return NotApplicable(note=Note(code="not_distinct", text=f"Nothing can memorise these examples: {error}."))
         single = largest_error(copy.deepcopy(network.module()).float(), x.float(), y)
-        values = _values(network, single, solution.num_parameters)
+        values = _values(network, single_output, single, solution.num_parameters)
         if "test" in found:
             values["test_error"] = _test_error(network, found["test"])
-        return Result(values=values, notes=(*train.notes, *_notes(network, single)))
+        return Result(values=values, notes=(*train.notes, *_notes(network, y, single)))
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         bars = [result.estimate(key).value for key in ("num_parameters", "own_num_parameters")]
@@ -95,7 +99,12 @@ class FiniteSampleExpressivity:
         )
 
 
-def _values(network: Memorization, single: float, own: int) -> dict[str, Any]:
+def _numbers(train: Examples, y: torch.Tensor) -> torch.Tensor:
+    """``(n,)`` the numbers of the classes; other targets ``(n, C)`` as they are."""
+    return y.argmax(1).double() if train.loss.kind == "categorical" else y
+
+
+def _values(network: Memorization, single_output: Memorization, single: float, own: int) -> dict[str, Any]:
     n = len(network.places)
     built = "theorem 1, the best of several random directions"
 
@@ -107,6 +116,10 @@ def _values(network: Memorization, single: float, own: int) -> dict[str, Any]:
         "own_num_parameters": estimate(own, "counted", exact=True),
         "largest_error": estimate(network.residual, f"{built}, evaluated in float64"),
         "largest_error_float32": estimate(single, f"{built}, evaluated in float32"),
+        "one_output_num_parameters": estimate(single_output.num_parameters, "counted", exact=True),
+        "one_output_largest_error": estimate(
+            single_output.residual, f"{built}; of the number of the class, evaluated in float64"
+        ),
         "condition": estimate(network.condition, "LAPACK's estimate of the condition number in the 1-norm"),
         "smallest_eigenvalue": estimate(
             network.smallest_eigenvalue, "the smallest distance of a place and its threshold"
@@ -122,11 +135,19 @@ def _test_error(network: Memorization, test: Examples) -> Estimate:
     return Estimate(value=found.value, stderr=None, n=found.n, method="one direction, all test examples")
 
 
-def _notes(network: Memorization, single: float) -> tuple[Note, ...]:
+def _notes(network: Memorization, y: torch.Tensor, single: float) -> tuple[Note, ...]:
+    notes = []
+    largest = float(y.abs().max())
+    if not network.residual <= ACCURATE * (1 + largest):
+        text = (
+            f"The network misses its targets by up to {network.residual:.2g}, so it does not memorise them: two "
+            f"examples nearly coincide, or there are too many for float64 (condition number {network.condition:.1e})."
+        )
+        notes.append(Note(code="not_memorised", text=text))
     if single < 0.5:
-        return ()
+        return tuple(notes)
     text = (
         f"In float32 the answers are wrong by up to {single:.2g}: with a condition number of {network.condition:.1e}, "
         "the weights of this network only mean something in float64."
     )
-    return (Note(code="float32_fails", text=text),)
+    return (*notes, Note(code="float32_fails", text=text))

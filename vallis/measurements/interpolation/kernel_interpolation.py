@@ -2,7 +2,8 @@
 
 Definition: ``f`` of least norm in the space of a kernel k with ``f(x_i) = y_i``, which is ``sum_i alpha_i k(x, x_i)``
     with ``K alpha = y`` and ``|f|^2 = y' K^-1 y``, summed over outputs; y is one-hot for classes. The kernel is
-    ``exp(-gamma |x - x'|^2)`` or ``<x, x'>``, of inputs or of fixed features of images.
+    ``exp(-gamma |x - x'|^2)`` or ``<x, x'>``, of inputs or of fixed features of images. With an l2 penalty it is kernel
+    ridge regression instead, ``(K + p I) alpha = y``, which passes near the examples.
 Unit: 1; errors are shares in [0, 1], or mean squared errors of numbers.
 Source: Zhang et al. (2017), section 5.
 Cost: n^3 / 3 operations and 8 n^2 bytes of memory, or 4 n^2 bytes on disk where that is too much; no gradient.
@@ -11,8 +12,9 @@ Says little when: norms of different kernels or features are compared: each has 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -65,6 +67,7 @@ class KernelInterpolation:
         filter_size: their sides in pixels, at most those of the images.
         max_examples: of a larger split a random part of this size is interpolated; None takes all, be it by way
             of the disk: 60,000 examples take 14 GiB there.
+        penalty: p, the l2 penalty, in units of the mean of the diagonal of K (1 for the Gaussian); 0 interpolates.
         rivals: whether two other functions through the examples are measured too: one that also passes through random
             labels on the test examples, and a sum of kernels around centres drawn as Gaussian noise with the mean and
             variance of the features.
@@ -86,6 +89,7 @@ class KernelInterpolation:
     filter_size: int = 6
     max_examples: int | None = 10_000
     rivals: bool = False
+    penalty: float = field(default=0.0, metadata={"was": 0.0})
 
     def __post_init__(self) -> None:
         check_choice("kernel_interpolation.kernel", self.kernel, Kernels)
@@ -94,6 +98,12 @@ class KernelInterpolation:
         check_number("kernel_interpolation.filter_size", self.filter_size)
         if self.gamma is not None and not self.gamma > 0:
             raise SettingsError(f"a positive gamma was required, {self.gamma} came: raise it or leave it out")
+        if not 0 <= self.penalty < math.inf:
+            raise SettingsError(f"a penalty of 0 or more was required, {self.penalty} came: give such as 0.01")
+        if self.penalty and self.rivals:
+            raise SettingsError(
+                "a penalty or rivals were required, both came: rivals pass through the examples; leave one of them out"
+            )
 
     @classmethod
     def tiny(cls) -> KernelInterpolation:
@@ -112,13 +122,13 @@ class KernelInterpolation:
         seen = self._features(found, rng.child("filters"))
         try:
             kernel = self._kernel(seen["train"], rng)
-            fitted = interpolate(kernel, seen["train"], found["train"].values)
+            fitted = interpolate(kernel, seen["train"], found["train"].values, penalty=self.penalty)
         except OutputError:  # no room for the Gram matrix says nothing of the data
             raise
         except UsageError as error:
             return NotApplicable(note=Note(code="not_interpolable", text=f"Nothing interpolates these data: {error}."))
         largest = float(found["train"].values.abs().max())
-        if not fitted.residual <= _FAILS * largest:
+        if not self.penalty and not fitted.residual <= _FAILS * largest:
             text = (
                 f"No function of this kernel passes through the examples: it misses targets by {fitted.residual:.2g}."
             )
@@ -136,7 +146,7 @@ class KernelInterpolation:
         norms = result.array("norm_by_output")
         figure = Figure(
             name="kernel_interpolation",
-            title="Norm of the smoothest function through all examples",
+            title=f"Norm of the smoothest function {'near' if self.penalty else 'through'} all examples",
             x=Axis(label="output"),
             y=Axis(label="norm in the space of the kernel"),
             marks=(Mark(kind="bar", x=norms.coords["output"], y=norms.data),),
@@ -145,7 +155,8 @@ class KernelInterpolation:
 
     def reading(self, result: Result) -> str:
         norm, train = result.estimate("norm"), result.estimate("train_error")
-        said = f"The function of least norm through {norm.n:,} examples has the norm {norm.value:.4g}"
+        what = "penalised function near" if self.penalty else "function of least norm through"
+        said = f"The {what} {norm.n:,} examples has the norm {norm.value:.4g}"
         said += f" and an error of {train.value:.3g} on them"
         if "test_error" in result.values:
             test = result.estimate("test_error")
@@ -187,6 +198,7 @@ def _values(
         "norm": fitted.norm,
         "residual": fitted.residual,
         "jitter": fitted.jitter,
+        **({"penalty": fitted.penalty} if fitted.penalty else {}),
         "condition": fitted.condition,
         "num_copies": float(fitted.num_copies),
     }
@@ -255,7 +267,7 @@ def _notes(fitted: Interpolant) -> list[Note]:
     if fitted.jitter:
         text = f"Rounding left no Cholesky factor, so {fitted.jitter:.2g} was added to the diagonal of the Gram matrix."
         notes.append(Note(code="jitter", text=text))
-    if fitted.residual > _INTERPOLATES:
+    if not fitted.penalty and fitted.residual > _INTERPOLATES:
         text = f"The function misses its targets by up to {fitted.residual:.2g}, so it does not interpolate."
         notes.append(Note(code="not_interpolated", text=text))
     return notes

@@ -35,7 +35,7 @@ def _data_map(result: Result) -> Figure:
     return Figure(
         name="data_map",
         title="Data map",
-        x=Axis(label="variability: standard deviation of the true class's probability"),
+        x=Axis(label="variability: standard deviation of the probability of its label"),
         y=Axis(label="confidence: its mean over the presentations"),
         marks=tuple(marks),
         caption=caption,
