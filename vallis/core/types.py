@@ -373,6 +373,8 @@ class Mark:
     Attributes:
         kind: line, scatter, bar, band (between `low` and `high`), heatmap and surface (`z` on the grid `y` by `x`),
             images (`z` of shape (K, height, width)). A scatter's `z` ``(n,)``, where it has one, colours its points.
+            Several surfaces, or heatmaps, of which a figure consists stand side by side, on one scale, each below its
+            label.
         error: half-length of error bars along y, ``(n,)``.
         x: coordinates ``(n,)``; words where the axis is a category.
     """
