@@ -48,7 +48,7 @@ def _scenes(figure: Figure) -> Spec:
     """A box for each surface, side by side, on one scale of heights, each below its label."""
     held = panels(figure)
     # Narrow boxes are looked at from farther away.
-    far = 1.15 if held else 1.0
+    far = 1.28 if held else 1.0
     eye = {"x": 1.2 * far, "y": -1.2 * far, "z": 0.8 * far}
     camera = {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.13}}
     shared: Spec = {"camera": camera, "aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}}

@@ -78,7 +78,7 @@
       return Math.round(Math.min(width * spec.layout.meta.aspect, 560)) + 24;
     }
     var scenes = scenesOf(spec.layout).length;
-    if (scenes > 1) return Math.round(width < 480 ? scenes * width * 0.85 : Math.max(290, Math.min(0.9 * width / scenes, 540)));
+    if (scenes > 1) return Math.round(width < 480 ? scenes * width * 0.85 : Math.max(290, Math.min(0.95 * width / scenes, 540)));
     return Math.round(Math.max(290, Math.min(width * (scenes ? (width < 480 ? 0.85 : 0.72) : 0.56), scenes ? 540 : 430)));
   }
 
