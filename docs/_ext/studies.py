@@ -87,7 +87,8 @@ def verdicts(record: Mapping[str, Any]) -> str:
     columns = list(dict.fromkeys(claim["about"] for claim in run))
     lines: dict[str, dict[str, str]] = {}
     for claim in run:
-        what = re.sub(r"^[:, ]*", "", claim["says"].removeprefix(f"On {claim['about']}"))
+        said_of = f"On {claim['about']}" if claim["about"] else ""
+        what = re.sub(r"^[:, ]*", "", claim["says"].removeprefix(said_of))
         words = f"{what[:1].upper()}{what[1:].rstrip('.')}" + (f" ({claim['shows']})" if claim["shows"] else "")
         lines.setdefault(words, {})[claim["about"]] = verdict_of(claim)
     rows = [[words, *(cells.get(column, "") for column in columns)] for words, cells in lines.items()]

@@ -76,5 +76,12 @@ def test_a_run_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert STUDIES.page(written, {"some": json.loads(path.read_text())}) == written
 
 
+def test_a_claim_about_no_thing_keeps_its_first_words() -> None:
+    said = {"where": "", "shows": "", "statistic": None, "p": 0.03, "n": 5, "verdict": "holds", "about": ""}
+    record = {"scale": "s", "date": "d", "commit": "c", "machine": "m", "cost": "c",
+              "claims": [{**said, "id": "a", "says": "On two spirals it works."}]}  # fmt: skip
+    assert "| On two spirals it works | holds" in STUDIES.verdicts(record)
+
+
 def test_what_was_never_run_says_so() -> None:
     assert "Not run yet." in STUDIES.page("<!-- regularizers: some -->\n<!-- end -->", {})

@@ -185,7 +185,14 @@ class Wavers(nn.Module):
         return x if float(x.sum()) > 0 else -x
 
 
+class Lengths(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(len(x), -1)
+
+
 def test_what_cannot_be_traced_is_said() -> None:
+    with pytest.raises(ModelError, match=r"asks for len\(x\): x.shape\[0\] can be traced\): write"):
+        find_permutations(Lengths(), random(2, 2))
     with pytest.raises(ModelError, match="can be traced"):
         find_permutations(Wavers(), random(2, 2))
     with pytest.raises(ModelError, match="one tensor"):

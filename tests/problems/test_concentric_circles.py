@@ -7,6 +7,7 @@ import torch
 
 from tests.problems.expect import arrays, build
 from vallis.core.errors import SettingsError
+from vallis.numerics.input_margins import input_margins
 from vallis.problems.concentric_circles import ConcentricCircles, circle
 
 
@@ -31,6 +32,22 @@ def test_the_closest_pair_is_that_of_all_pairs(gap: float, num_close: int) -> No
     x = split.x.double()
     apart = torch.cdist(x[split.y == 1], x[split.y == 0]).min()
     assert problem.closest == pytest.approx(float(apart), rel=1e-5)
+
+
+@pytest.mark.parametrize("gap", [0.3, 0.01, 0.001])
+def test_the_widest_margin_is_half_the_closest_pair(gap: float) -> None:
+    """Whoever is right everywhere: the nearest neighbour, whose boundary is as far away as any can be, reaches it."""
+    problem = ConcentricCircles(gap=gap)
+    split = arrays(build(problem), "train")
+    x, y = split.x.double(), split.y
+
+    def scores(points: torch.Tensor) -> torch.Tensor:
+        apart = (points[:, None] - x).square().sum(2)
+        return torch.stack([-apart[:, y == label].amin(1) for label in (0, 1)], dim=1)
+
+    found = input_margins(scores, x)
+    assert torch.equal(found.answers, y)
+    assert float(found.distances.min()) == pytest.approx(problem.closest / 2, rel=1e-4)
 
 
 def test_losses_and_circles() -> None:

@@ -293,6 +293,10 @@ def test_without_webgl_a_surface_is_drawn_flat(browser: Any, folder: Path) -> No
     page.goto((folder / "plain/report.html").as_uri())
     page.wait_for_selector("html[data-ready=yes]", timeout=120_000)
     assert page.locator("#plot-4 .heatmaplayer image").count() == 1
+    page.goto((folder / "every/report.html").as_uri())
+    page.wait_for_selector("html[data-ready=yes]", timeout=120_000)
+    beside = page.locator("[data-plot]").count() - 2
+    assert page.locator(f"#plot-{beside} .heatmaplayer image").count() == 2, "one beside the other"
     context.close()
 
 

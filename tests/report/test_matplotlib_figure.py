@@ -74,3 +74,14 @@ def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"pip install 'vallis\[plot\]'"):
         render(toy.bars(), "pdf")
+
+
+def test_surfaces_side_by_side_have_one_scale_and_their_labels() -> None:
+    drawing = draw(toy.side_by_side())
+    assert [axes.get_title() for axes in drawing.axes] == ["the good one", "the bad one"]
+    limits = [axes.get_zlim() for axes in drawing.axes]  # type: ignore[attr-defined]
+    assert limits[0] == limits[1]
+    assert limits[0][1] >= np.log10(toy.SURFACE.max()) + 1
+    flat = draw(toy.side_by_side("heatmap"))
+    meshes = [axes.collections[0] for axes in flat.axes[:2]]
+    assert meshes[0].norm.vmax == meshes[1].norm.vmax == pytest.approx(10 * toy.SURFACE.max())

@@ -126,3 +126,34 @@ def test_points_may_be_coloured_by_numbers() -> None:
     assert trace["y"] == [2.0, None]
     assert trace["marker"]["colorbar"]["title"]["text"] == "accuracy"
     assert "accuracy %{text" in trace["hovertemplate"]
+
+
+def test_surfaces_side_by_side_have_boxes_that_do_not_overlap_and_one_scale() -> None:
+    spec = plotly_figure(toy.side_by_side())
+    assert [trace.get("scene", "scene") for trace in spec["data"]] == ["scene", "scene2"]
+    one, other = (spec["layout"][name] for name in ("scene", "scene2"))
+    assert one["domain"]["x"][1] <= other["domain"]["x"][0]
+    exponents = np.log10(toy.SURFACE)
+    for scene, trace in zip((one, other), spec["data"], strict=True):
+        low, high = scene["zaxis"]["range"]
+        assert low < exponents.min() and high > exponents.max() + 1
+        assert (trace["cmin"], trace["cmax"]) == pytest.approx((exponents.min(), exponents.max() + 1))
+    assert [word["text"] for word in spec["layout"]["annotations"]] == ["the good one", "the bad one"]
+
+
+def test_heatmaps_side_by_side_have_axes_of_their_own_and_one_bar_of_colours() -> None:
+    spec = plotly_figure(toy.side_by_side("heatmap"))
+    assert [(trace.get("xaxis", "x"), trace.get("showscale", True)) for trace in spec["data"]] == [
+        ("x", True),
+        ("x2", False),
+    ]
+    layout = spec["layout"]
+    assert layout["xaxis"]["domain"][1] < layout["xaxis2"]["domain"][0]
+    assert spec["data"][0]["zmax"] == spec["data"][1]["zmax"] == pytest.approx(np.log10(toy.SURFACE.max()) + 1)
+    assert spec["data"][1]["x"] == spec["data"][0]["x"]
+
+
+def test_classes_side_by_side_have_the_same_colours() -> None:
+    marks = (Mark(kind="heatmap", z=np.array([[3.0, 7.0]])), Mark(kind="heatmap", z=np.array([[7.0, 9.0]])))
+    spec = plotly_figure(replace(figure(*marks), z=Axis(label="class", scale="category")))
+    assert [trace["z"] for trace in spec["data"]] == [[[0.0, 1.0]], [[1.0, 2.0]]]

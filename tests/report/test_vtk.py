@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,15 @@ def test_only_surfaces_are_written(tmp_path: Path) -> None:
         save(figure("line"), tmp_path / "b.vtk")
     write_figures(tmp_path, [figure(), figure("line")])
     assert [path.name for path in export(tmp_path, ["vtk"])] == ["surface.vtk"]
+
+
+def test_surfaces_side_by_side_are_one_grid_with_a_gap() -> None:
+    one = figure()
+    marks = tuple(replace(one.marks[0], z=z, label=label) for z, label in ((Z, "a"), (2 * Z, "b")))
+    lines = to_vtk(replace(one, marks=marks)).splitlines()
+    assert lines[4] == "DIMENSIONS 7 2 1"
+    points = np.array([line.split() for line in lines[6:20]], dtype=float)
+    np.testing.assert_array_equal(points[:7, 0], [-1, 0, 1, 2, 3, 4, 5])
+    start = lines.index("LOOKUP_TABLE default") + 1
+    values = np.array(lines[start : start + 14], dtype=float).reshape(2, 7)
+    np.testing.assert_array_equal(values, np.column_stack([Z, np.full(2, np.nan), 2 * Z]))

@@ -123,6 +123,21 @@ def surface(scale: str = "linear") -> Figure:
     )
 
 
+def side_by_side(kind: str = "surface") -> Figure:
+    """Two grids, each with a label and axes of its own; the second reaches ten times as high."""
+    return Figure(
+        name=f"{kind}s_beside",
+        title="Two networks along the same directions",
+        x=Axis(label="direction 1"),
+        y=Axis(label="direction 2"),
+        z=Axis(label="loss (nats)", scale="log"),
+        marks=tuple(
+            Mark(kind=kind, x=GRID, y=GRID, z=times * SURFACE, label=label)  # type: ignore[arg-type]
+            for label, times in (("the good one", 1.0), ("the bad one", 10.0))
+        ),
+    )
+
+
 def images() -> Figure:
     grid = np.linspace(-1, 1, 16)
     rings = [np.cos((3 + k) * np.hypot(grid[None] - 0.1 * k, grid[:, None])) for k in range(8)]
@@ -148,6 +163,8 @@ def figures() -> list[Figure]:
         surface(),
         surface("log"),
         images(),
+        side_by_side(),
+        side_by_side("heatmap"),
     ]
 
 

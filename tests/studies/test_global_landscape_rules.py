@@ -35,6 +35,10 @@ def test_what_is_right_holds_and_few_seeds_decide_nothing() -> None:
         ({"descent_end": 0.1}, {"a_descent_stays_there"}),
         ({"plateau_gradient": 1e-3}, {"b_dead_plateau"}),
         ({"barriers": np.array([0.1, 0.01])}, {"c_no_bad_basin"}),
+        ({"end_loss": 0.006}, {"c_no_bad_basin"}),
+        ({"plateau_loss": 0.26}, {"b_dead_plateau"}),
+        ({"start_loss": 2.5}, {"d_exponential_unit_leaves"}),
+        ({"rise_radius_second": 1.0}, {f"i_loss_rises_around_{data}" for data in BOTH}),
         ({"certified": 1.0}, {"c_narrow_is_not_certified"}),
         ({"certified": 0.0}, {"c_no_bad_basin"}),
         ({"coefficient": 0.15}, {"d_exponential_unit_dies"}),
@@ -56,3 +60,12 @@ def test_what_is_right_holds_and_few_seeds_decide_nothing() -> None:
 )  # fmt: skip
 def test_a_wrong_number_is_noticed(changes: dict[str, object], expected: set[str]) -> None:
     assert failing(changes) == expected
+
+
+def test_barriers_of_other_ways_are_told_as_shares_of_the_straight_one() -> None:
+    found = {name: claim.test(rows_of(5)).statistic for name, claim in CLAIMS.items()}
+    assert found["h_band_is_low_digits"] == pytest.approx(0.02 / 0.6)
+    assert found["h_matching_lowers_digits"] == pytest.approx(0.2 / 0.6)
+    assert found["g_curve_is_low_digits"] == pytest.approx(0.01)
+    flat = CLAIMS["h_band_is_low_digits"].test(rows_of(5, {"straight_barrier": 0.0}))
+    assert (flat.verdict, flat.statistic) == ("fails", None)

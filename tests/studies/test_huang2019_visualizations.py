@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vallis.core import spec
+from vallis.core.errors import SettingsError
 from vallis.core.protocols import Study
 from vallis.core.rng import Rng
 from vallis.core.types import Failed, Job
@@ -57,13 +58,25 @@ def test_scales() -> None:
     laptop = [job for job in STUDY.jobs("laptop") if job.seed == 2]
     for data, held in DATA_SETS.items():
         found = [job.tags for job in laptop if job.tags["data"] == data]
-        if data == "cifar10":
+        if data in ("cifar10", "photographs"):
             assert not found
             continue
         assert [tags["poison_factor"] for tags in found if tags["part"] == "sweep"] == list(held.betas)
         names = [tags["optimizer"] for tags in found if tags["part"] == "optimizers"]
         assert names == ([*OPTIMIZERS, LINEAR] if held.compared else [])
-    assert {job.tags["data"] for job in STUDY.jobs("paper")} == {*DATA_SETS, TAGS["data"]}
+    assert {job.tags["data"] for job in STUDY.jobs("paper")} == {*DATA_SETS, TAGS["data"]} - {"photographs"}
+
+
+def test_photographs_are_taken_in_when_asked_for() -> None:
+    plain, more = STUDY.jobs("laptop"), Huang2019Visualizations(cifar10="mini").jobs("laptop")
+    names = {spec.digest((job.problem, job.model, job.training, job.seed)) for job in plain}
+    added = [job for job in more if spec.digest((job.problem, job.model, job.training, job.seed)) not in names]
+    assert len(added) == len(more) - len(plain) == 5 * len(DATA_SETS["photographs"].betas)
+    assert {job.tags["data"] for job in added} == {"photographs"}
+    assert {job.seed for job in added} == {2, 3, 4, 5, 6}, "five seeds are the fewest that decide anything"
+    assert len(Huang2019Visualizations(cifar10="mini").jobs("smoke")) == len(STUDY.jobs("smoke"))
+    with pytest.raises(SettingsError, match="cifar10"):
+        Huang2019Visualizations(cifar10="some")  # type: ignore[arg-type]
 
 
 def test_the_network_of_the_papers_swiss_roll() -> None:
@@ -79,7 +92,7 @@ def test_the_network_of_the_papers_swiss_roll() -> None:
 def test_claims_are_said_and_told_apart() -> None:
     claims = STUDY.claims()
     assert len({claim.id for claim in claims}) == len(claims)
-    assert len(claims) == 4 * len(RULES) - 2 + len(MINEFIELD_RULES)
+    assert len(claims) == 5 * len(RULES) - 4 + len(MINEFIELD_RULES)
     assert all(claim.says.endswith(".") and claim.where for claim in claims)
 
 

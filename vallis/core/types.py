@@ -371,8 +371,8 @@ class Mark:
     """One layer of a figure.
 
     Attributes:
-        kind: line, scatter, bar, band (between `low` and `high`), heatmap and surface (`z` on the grid `y` by `x`),
-            images (`z` of shape (K, height, width)). A scatter's `z` ``(n,)``, where it has one, colours its points.
+        kind: line, scatter, bar, band (between `low` and `high`), heatmap and surface (`z` on the grid `y` by `x`; many
+            alone stand side by side, by label), images (`z` (K, height, width)). A scatter's `z` ``(n,)`` tints it.
         error: half-length of error bars along y, ``(n,)``.
         x: coordinates ``(n,)``; words where the axis is a category.
     """

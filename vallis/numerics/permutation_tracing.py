@@ -135,8 +135,8 @@ def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
             ShapeProp(traced).propagate(x)
     except Exception as error:
         raise ModelError(
-            f"a network whose forward can be traced was required, {type(error).__name__} came "
-            f"({str(error).partition(chr(10))[0]:.80}): write its PermutationSpec, or leave align out"
+            "a network whose forward can be traced was required, tracing it raised "
+            f"{type(error).__name__} ({_cause(error)}): write its PermutationSpec, or leave align out"
         ) from error
     groups, known = _Groups(), dict(traced.named_modules())
     signatures: dict[fx.Node, _Signature | None] = {}
@@ -151,6 +151,12 @@ def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
         if place.name in free:
             groups.join(group, _HELD)
     return _proved(_spec(groups), module, x)
+
+
+def _cause(error: Exception) -> str:
+    """The first sentence of an error; torch hints at other remedies behind it."""
+    said = str(error).partition(chr(10))[0].partition(". ")[0].strip("'\" .")
+    return "its forward asks for len(x): x.shape[0] can be traced" if said.startswith("len'") else said or "no reason"
 
 
 def _proved(spec: PermutationSpec, module: nn.Module, x: torch.Tensor) -> PermutationSpec:

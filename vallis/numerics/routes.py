@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -37,12 +37,14 @@ class Ends:
         statistics: computes batch statistics anew; None keeps those of the ends, and what is between them.
         learned: the loss surface on which ways are trained, where losses are looked at on a part alone: a way that was
             trained on few examples fits these and no others.
+        in_place: the weights with two axes or more none of whose units could be matched.
     """
 
     start: Objective
     end: Objective
     statistics: BatchStatistics | None = None
     learned: Objective | None = None
+    in_place: tuple[str, ...] = ()
 
     @staticmethod
     def of(
@@ -127,7 +129,9 @@ def aligned(ends: Ends, rng: Rng, spec: PermutationSpec | None = None) -> Ends:
         raise ModelError("a network with units that may change places was required, none came: leave align out")
     one, other = (dict(zip(held.names, held.origin, strict=True)) for held in (start, end))
     orders = match_units(spec, one, other, rng)
-    return ends.moved(permuted(spec, {**other, **end.buffers}, orders))
+    moving = {place.name for places in spec.groups.values() for place in places}
+    still = tuple(name for name, value in one.items() if value.ndim > 1 and name not in moving)
+    return replace(ends.moved(permuted(spec, {**other, **end.buffers}, orders)), in_place=still)
 
 
 def curve_between(

@@ -72,7 +72,7 @@ class ConcentricCircles:
 
     @property
     def closest(self) -> float:
-        """The distance between the two nearest points of different classes: no point is further from a boundary.
+        """The distance between the two nearest points of different classes: no boundary is further from both than half.
 
         It does not vanish with the gap: the close points stand between those of the circle.
         """

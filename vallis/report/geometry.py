@@ -50,11 +50,25 @@ def colour_range(values: Floats, logarithmic: bool = False) -> tuple[float, floa
     return lowest, highest, style.SEQUENTIAL
 
 
+def panels(figure: Figure) -> tuple[Mark, ...]:
+    """The grids that stand side by side, where a figure consists of several; none in other figures."""
+    kinds = {mark.kind for mark in figure.marks}
+    return figure.marks if len(figure.marks) > 1 and kinds in ({"heatmap"}, {"surface"}) else ()
+
+
+def heights_together(figure: Figure) -> Floats:
+    """``(n,)`` the finite heights of all grids, which share one scale; their exponents where that is logarithmic."""
+    held = np.concatenate([mark.z.ravel() for mark in figure.marks if mark.kind in GRIDS])
+    known = held[np.isfinite(held)]
+    return np.asarray(np.log10(known) if figure.z is not None and figure.z.scale == "log" else known)
+
+
 def categories(figure: Figure, mark: Mark) -> list[float]:
     """The values of a heatmap each of which has a colour of its own; none where they are numbers, or too many."""
     if mark.kind != "heatmap" or figure.z is None or figure.z.scale != "category":
         return []
-    found = [float(value) for value in np.unique(mark.z[np.isfinite(mark.z)])]
+    grids = [other.z[np.isfinite(other.z)] for other in figure.marks if other.kind == "heatmap"]
+    found = [float(value) for value in np.unique(np.concatenate(grids))]
     return found if len(found) <= len(style.LIGHT.series) else []
 
 

@@ -13,7 +13,17 @@ from vallis.core.errors import UsageError
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import clean, colour_places
-from vallis.report.geometry import bar_gap, categories, colour_range, decades, mosaic, places_of, words_along
+from vallis.report.geometry import (
+    bar_gap,
+    categories,
+    colour_range,
+    decades,
+    heights_together,
+    mosaic,
+    panels,
+    places_of,
+    words_along,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +64,8 @@ def draw(figure: Figure) -> Drawing:
     from matplotlib.figure import Figure as Drawing
 
     figure = clean(figure)
+    if panels(figure):
+        return _side_by_side(figure)
     drawing = Drawing(figsize=_SIZE, layout="constrained", facecolor="white")
     deep = any(mark.kind == "surface" for mark in figure.marks)
     axes: Any = drawing.add_subplot(projection="3d" if deep else None)
@@ -68,6 +80,41 @@ def draw(figure: Figure) -> Drawing:
     axes.set_title(_text(figure.title), loc="left", fontsize=10.5, color=style.LIGHT.ink, pad=10)
     _legend(axes, figure)
     return drawing
+
+
+def _side_by_side(figure: Figure) -> Drawing:
+    """Axes for each grid, on one scale of heights, each below its label."""
+    from matplotlib.figure import Figure as Drawing
+
+    held = panels(figure)
+    deep = held[0].kind == "surface"
+    drawing = Drawing(figsize=(_SIZE[0] * 0.8 * len(held), _SIZE[1]), layout="constrained", facecolor="white")
+    every: Any = drawing.subplots(1, len(held), sharey=not deep, subplot_kw={"projection": "3d" if deep else None})
+    for axes, mark in zip(every, held, strict=True):
+        if deep:
+            _surface(drawing, axes, figure, mark, 0)
+            _deep_beside(axes, heights_together(figure))
+        else:
+            shown = _mesh(axes, figure, mark)
+        _dress(axes, figure, deep)
+        axes.set_title(_text(mark.label, 40), fontsize=9.5, color=style.LIGHT.ink)
+    if not deep:
+        _colour_bar(drawing, list(every), figure, shown, categories(figure, held[0]))
+        for axes in every[1:]:
+            axes.set_ylabel("")
+    drawing.suptitle(_text(figure.title), x=0.02, ha="left", fontsize=10.5, color=style.LIGHT.ink)
+    return drawing
+
+
+def _deep_beside(axes: Any, heights: Any) -> None:
+    """What boxes beside each other need: one scale of heights, and room for their labels."""
+    if heights.size and heights.min() < heights.max():
+        axes.set_zlim(float(heights.min()), float(heights.max()))
+    axes.set_box_aspect(None, zoom=0.72)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.label.set_size(7.5)
+        axis.set_tick_params(labelsize=7)
+        axis.set_major_locator(_ticker().MaxNLocator(nbins=4))
 
 
 def _matplotlib() -> Any:
@@ -182,15 +229,20 @@ def _norm_and_map(values: Any, logarithmic: bool) -> tuple[Any, Any]:
 
 
 def _heatmap(drawing: Drawing, axes: Axes, figure: Figure, mark: Mark, place: int) -> None:
-    known = categories(figure, mark)
-    norm, scale = _areas(known) if known else _norm_and_map(mark.z, figure.z is not None and figure.z.scale == "log")
+    _colour_bar(drawing, axes, figure, _mesh(axes, figure, mark), categories(figure, mark))
+
+
+def _mesh(axes: Axes, figure: Figure, mark: Mark) -> Any:
+    """The squares of a heatmap, coloured on the scale of all of the figure."""
+    known, logarithmic = categories(figure, mark), figure.z is not None and figure.z.scale == "log"
+    heights = heights_together(figure)
+    norm, scale = _areas(known) if known else _norm_and_map(10**heights if logarithmic else heights, logarithmic)
     values = places_of(mark.z, known) if known else mark.z
     x, y = (np.arange(len(v)) if isinstance(v, list) else v for v in (mark.x, mark.y))
-    shown = axes.pcolormesh(
+    axes.grid(False)
+    return axes.pcolormesh(
         x, y, np.ma.masked_invalid(values), norm=norm, cmap=scale, shading="nearest", rasterized=True
     )
-    axes.grid(False)
-    _colour_bar(drawing, axes, figure, shown, known)
 
 
 def _areas(known: list[float]) -> tuple[Any, Any]:
@@ -202,7 +254,7 @@ def _areas(known: list[float]) -> tuple[Any, Any]:
     return BoundaryNorm(np.arange(len(known) + 1) - 0.5, len(known)), ListedColormap(pale)
 
 
-def _colour_bar(drawing: Drawing, axes: Axes, figure: Figure, shown: Any, known: Sequence[float] = ()) -> None:
+def _colour_bar(drawing: Drawing, axes: Any, figure: Figure, shown: Any, known: Sequence[float] = ()) -> None:
     bar = drawing.colorbar(shown, ax=axes, pad=0.02)
     if known:
         bar.set_ticks(range(len(known)), labels=[f"{value:g}" for value in known])
@@ -212,7 +264,8 @@ def _colour_bar(drawing: Drawing, axes: Axes, figure: Figure, shown: Any, known:
 
 def _surface(drawing: Drawing, axes: Any, figure: Figure, mark: Mark, place: int) -> None:
     logarithmic = figure.z is not None and figure.z.scale == "log"
-    norm, scale = _norm_and_map(mark.z, logarithmic)
+    known = heights_together(figure)
+    norm, scale = _norm_and_map(10**known if logarithmic else known, logarithmic)
     height = np.log10(mark.z) if logarithmic else mark.z
     xx, yy = np.meshgrid(*(np.arange(len(v)) if isinstance(v, list) else v for v in (mark.x, mark.y)))
     colours = scale(norm(np.ma.masked_invalid(mark.z)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from vallis.core.types import Axis, Figure
+from vallis.core.types import Axis, Figure, Mark
 from vallis.report import prose, style
-from vallis.report.geometry import bar_gap, decades, largest, mosaic, words_along
+from vallis.report.clean import Floats
+from vallis.report.geometry import bar_gap, decades, heights_together, largest, mosaic, panels, words_along
 
 Spec = dict[str, Any]
 
@@ -29,17 +31,68 @@ def layout_of(figure: Figure, has_legend: bool) -> Spec:
     if "heatmap" in kinds:
         layout["meta"] = {"aspect": 0.7}
     if "surface" in kinds:
-        axes = {f"{letter}axis": _axis_3d(figure, letter) for letter in "xyz"}
-        camera = {"eye": {"x": 1.2, "y": -1.2, "z": 0.8}, "center": {"x": 0, "y": 0, "z": -0.13}}
-        layout["scene"] = {**axes, "camera": camera, "aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}}
+        layout |= _scenes(figure)
     elif "images" in kinds:
         layout |= _image_axes(figure)
+    elif panels(figure):
+        layout |= _side_by_side(figure)
     else:
         for letter in "xy":
             layout[f"{letter}axis"] = _axis(figure, letter, "heatmap" in kinds)
         if figure.y.scale == "category":  # the first word on top, as one reads
             layout["yaxis"]["autorange"] = "reversed"
     return layout
+
+
+def _scenes(figure: Figure) -> Spec:
+    """A box for each surface, side by side, on one scale of heights, each below its label."""
+    held = panels(figure)
+    # Narrow boxes are looked at from farther away.
+    far = 1.28 if held else 1.0
+    eye = {"x": 1.2 * far, "y": -1.2 * far, "z": 0.8 * far}
+    camera = {"eye": eye, "center": {"x": 0, "y": 0, "z": -0.13}}
+    shared: Spec = {"camera": camera, "aspectmode": "manual", "aspectratio": {"x": 1, "y": 1, "z": 0.7}}
+    if not held:
+        return {"scene": shared | {f"{letter}axis": _axis_3d(figure, letter) for letter in "xyz"}}
+    found: Spec = {"annotations": _words_above(held)}
+    for place, ends in enumerate(_shares(len(held))):
+        scene = {f"{letter}axis": _axis_3d(figure, letter) for letter in "xyz"}
+        scene["zaxis"] |= {"range": _range(heights_together(figure))}
+        found[f"scene{place + 1 if place else ''}"] = shared | scene | {"domain": {"x": ends, "y": [0, 0.95]}}
+    return found
+
+
+def _side_by_side(figure: Figure) -> Spec:
+    """Axes for each heatmap, all of one height, each below its label."""
+    held = panels(figure)
+    found: Spec = {"annotations": _words_above(held), "yaxis": _axis(figure, "y", True) | {"domain": [0, 0.93]}}
+    for place, ends in enumerate(_shares(len(held), 0.04)):
+        axis = _axis(figure, "x", True) | {"domain": ends, "nticks": 5}
+        found[f"xaxis{place + 1 if place else ''}"] = axis | ({"anchor": "y"} if place else {})
+    return found
+
+
+def _shares(count: int, gap: float = 0.0) -> list[list[float]]:
+    """The ends of parts of equal width, a gap between them."""
+    width = (1 - gap * (count - 1)) / count
+    return [[round(place * (width + gap), 4), round(place * (width + gap) + width, 4)] for place in range(count)]
+
+
+def _words_above(held: Sequence[Mark]) -> list[Spec]:
+    """The label of each, above its middle."""
+    font = {"size": style.FONT_SIZE, "color": "@ink"}
+    where = {"y": 1, "xref": "paper", "yref": "paper", "xanchor": "center", "yanchor": "top", "showarrow": False}
+    middles = [sum(ends) / 2 for ends in _shares(len(held))]
+    return [
+        {"text": said(mark.label, 36), "x": x, "font": font, **where} for mark, x in zip(held, middles, strict=True)
+    ]
+
+
+def _range(heights: Floats) -> list[float]:
+    """The ends of an axis that holds all of them, with a little room."""
+    low, high = (float(heights.min()), float(heights.max())) if heights.size else (0.0, 1.0)
+    room = 0.02 * (high - low) or 0.5
+    return [low - room, high + room]
 
 
 def escape(text: str) -> str:

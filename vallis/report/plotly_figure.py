@@ -14,7 +14,15 @@ import numpy as np
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import style
 from vallis.report.clean import GRIDS, clean, colour_places
-from vallis.report.geometry import categories, colour_range, legend_marks, mosaic, places_of
+from vallis.report.geometry import (
+    categories,
+    colour_range,
+    heights_together,
+    legend_marks,
+    mosaic,
+    panels,
+    places_of,
+)
 from vallis.report.plotly_axes import Spec, escape, layout_of, said, title_text
 
 
@@ -32,6 +40,9 @@ def plotly_figure(figure: Figure, theme: style.ThemeName | None = None) -> Spec:
     places = colour_places(figure)
     legend = legend_marks(figure.marks)
     traces = [_trace(figure, m, places[n], n in legend) for n, m in enumerate(figure.marks)]
+    for number, mark in enumerate(panels(figure)[1:], start=2):  # the first is in the one without a number
+        place = {"scene": f"scene{number}"} if mark.kind == "surface" else {"xaxis": f"x{number}", "showscale": False}
+        traces[number - 1][0] |= place
     spec = {"data": [part for trace in traces for part in trace], "layout": layout_of(figure, bool(legend))}
     return spec if theme is None else resolve(spec, tokens(style.THEMES[theme]))
 
@@ -145,13 +156,13 @@ def _grid(figure: Figure, mark: Mark) -> Spec:
     logarithmic = figure.z is not None and figure.z.scale == "log"
     values = np.log10(mark.z) if logarithmic else mark.z
     label = said(figure.z.label) if figure.z is not None else ""
-    lowest, highest, colours = colour_range(values, logarithmic)
+    lowest, highest, colours = colour_range(heights_together(figure), logarithmic)
     bar = _colour_bar(figure)
     if logarithmic:
         bar |= _powers(lowest, highest)
     by_hand = logarithmic and mark.kind == "heatmap"  # its z are exponents, so hovering shows numbers kept beside
-    shown = "customdata:.4~g" if by_hand else "z:.4~g"
-    hover = f"{_field(figure.x, 'x')}<br>{_field(figure.y, 'y')}<br>{label or 'value'} %{{{shown}}}<extra></extra>"
+    number = "customdata:.4~g" if by_hand else "z:.4~g"
+    hover = f"{_field(figure.x, 'x')}<br>{_field(figure.y, 'y')}<br>{label or 'value'} %{{{number}}}<extra></extra>"
     shared: Spec = {
         "x": _plain(mark.x),
         "y": _plain(mark.y),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,14 +21,15 @@ def has_surface(figure: Figure) -> bool:
 def to_vtk(figure: Figure) -> str:
     """The first surface or heat map: its values as heights and as point data, and their logarithms where positive.
 
-    Heights are scaled to a third of the side of the plane, on the scale of the figure's own axis; the point data hold
-    the values themselves. What is not finite is NaN in the data, and lies at the highest place.
+    Several surfaces on one grid stand side by side, a gap between them. Heights are scaled to a third of the side of
+    the plane, on the scale of the figure's own axis; the point data hold the values themselves. What is not finite is
+    NaN in the data, and lies at the highest place.
 
     Raises:
         UsageError: the figure has no surface.
         ValueError: a mark's arrays do not fit together.
     """
-    grid = next((mark for mark in coerced(figure).marks if mark.kind in GRIDS), None)
+    grid = _side_by_side([mark for mark in coerced(figure).marks if mark.kind in GRIDS])
     if grid is None:
         raise UsageError(f"a figure with a surface was required, {figure.name} has none: write it as csv")
     name = re.sub(r"\W+", "_", figure.z.label if figure.z and figure.z.label else "value").strip("_") or "value"
@@ -51,6 +54,21 @@ def to_vtk(figure: Figure) -> str:
         *_scalars(f"log_{name}", logs),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _side_by_side(grids: Sequence[Mark]) -> Mark | None:
+    """One grid of all that are alike, from left to right; else the first of them."""
+    if not grids:
+        return None
+    first = grids[0]
+    alike = all(np.array_equal(first.x, other.x) and np.array_equal(first.y, other.y) for other in grids)
+    if len(grids) == 1 or len(first.x) < 2 or not alike:
+        return first
+    step = float(np.ptp(first.x)) / (len(first.x) - 1)
+    blank = np.full((len(first.y), max(1, len(first.x) // 12)), np.nan)
+    parts = [part for grid in grids for part in (grid.z, blank)][:-1]
+    sheet = np.concatenate(parts, axis=1)
+    return replace(first, x=first.x[0] + step * np.arange(sheet.shape[1]), z=sheet)
 
 
 def _heights(values: np.ndarray, grid: Mark) -> np.ndarray:

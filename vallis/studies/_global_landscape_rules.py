@@ -5,6 +5,7 @@ A claim holds where an exact binomial test rejects that no more than half of all
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from vallis.core.types import Result, Row, Verdict
@@ -151,36 +152,36 @@ def no_strict_saddle(rows: Sequence[Row]) -> Verdict:
 
 def straight_line_climbs(rows: Sequence[Row], data: str) -> Verdict:
     """The barrier of the segment is above 0.3 nats."""
-    return _barrier(rows, data, lambda found: (_number(found, "straight_barrier") > 0.3, "straight_barrier"))
+    return _barrier(rows, data, "straight", lambda height, _: (height > 0.3, height))
 
 
 def curve_is_low(rows: Sequence[Row], data: str) -> Verdict:
     """The barrier of the trained curve is below 0.05 nats."""
-    return _barrier(rows, data, lambda found: (_number(found, "curve_barrier") < 0.05, "curve_barrier"))
+    return _barrier(rows, data, "curve", lambda height, _: (height < 0.05, height))
 
 
 def band_is_low(rows: Sequence[Row], data: str) -> Verdict:
     """The barrier of the band is below a tenth of that of the segment."""
-    return _barrier(
-        rows, data, lambda found: (_number(found, "band_barrier") < 0.1 * _number(found, "straight_barrier"),
-                                   "band_barrier")
-    )  # fmt: skip
+    return _barrier(rows, data, "band", lambda height, straight: (height < 0.1 * straight, _ratio(height, straight)))
 
 
 def matching_lowers(rows: Sequence[Row], data: str) -> Verdict:
     """The barrier of the segment after units were matched is below half of that before."""
-    return _barrier(
-        rows, data, lambda found: (_number(found, "aligned_barrier") < 0.5 * _number(found, "straight_barrier"),
-                                   "aligned_barrier")
-    )  # fmt: skip
+    return _barrier(rows, data, "aligned", lambda height, straight: (height < 0.5 * straight, _ratio(height, straight)))
 
 
-def _barrier(rows: Sequence[Row], data: str, rule: Callable[[Result], tuple[bool, str]]) -> Verdict:
+def _barrier(rows: Sequence[Row], data: str, route: str, rule: Callable[[float, float], tuple[bool, float]]) -> Verdict:
+    """A rule of the barrier of a way and that of the segment."""
+
     def look(found: Sequence[Result]) -> tuple[bool, float]:
-        met, key = rule(found[0])
-        return met, _number(found[0], key)
+        height, straight = (_number(found[0], f"{name}_barrier") for name in (route, "straight"))
+        return rule(height, straight)
 
     return judged(rows, "mode_connectivity", [modes(data)], look)
+
+
+def _ratio(height: float, straight: float) -> float:
+    return height / straight if straight > 0 else math.nan
 
 
 def loss_rises_around(rows: Sequence[Row], data: str) -> Verdict:

@@ -72,7 +72,7 @@ def judged(rows: Sequence[Row], measurement: str, cells: Sequence[Tags], look: L
         return verdict_from(None)
     looked = [look([found[seed] for found in held]) for seed in seeds]
     shown = [value for _, value in looked if np.isfinite(value)]
-    return verdict_from(majority([met for met, _ in looked]), statistic=float(np.median(shown)) if shown else None)
+    return verdict_from(majority([met for met, _ in looked]), statistic=float(np.median(shown)) if shown else math.nan)
 
 
 def paired(cells: Sequence[Mapping[int, float]]) -> NDArray[np.float64]:

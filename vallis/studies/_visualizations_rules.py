@@ -50,6 +50,9 @@ DATA_SETS = {
     "spirals": DataSet(title="the swiss roll", chance=0.5, betas=(0.0, 0.01, 0.03, 0.1, 0.3), compared=False),
     "digits": DataSet(title="the digits", chance=0.1, betas=(0.0, 0.03, 0.1, 0.3, 0.9)),
     "fashion_mnist": DataSet(title="Fashion-MNIST", chance=0.1, betas=(0.0, 0.03, 0.1, 0.3, 0.8)),
+    "photographs": DataSet(
+        title="200 images of CIFAR-10", chance=0.1, betas=(0.0, 0.03, 0.1, 0.3, 0.7), compared=False
+    ),
     "cifar10": DataSet(title="CIFAR-10", chance=0.1, betas=(0.0, 0.03, 0.1, 0.3, 0.8)),
 }
 

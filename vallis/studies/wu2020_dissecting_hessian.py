@@ -45,7 +45,7 @@ class Wu2020DissectingHessian:
         return figures(rows)
 
 
-Said = dict[str, tuple[Callable[..., Verdict], str, str]]
+Said = dict[str, tuple[Callable[..., Verdict], str, str, str]]
 _LOW_RANK = "abstract: low rank structure of over-parametrised two-layer networks at random initialisation"
 
 # On true and on random labels.
@@ -55,53 +55,62 @@ STRUCTURE: Said = {
         "without normalisation at least 5 of the 9 top eigenvectors of the first layer, as matrices, have a rank-one "
         "energy of at least 0.9",
         "abstract: top eigenvectors form matrices of low rank",
+        "of the 9 those of rank one, median over seeds",
     ),
     "d2_not_rank_one_if_centred": (
         rules.not_of_rank_one,
         "with batch normalisation the median rank-one energy of the 9 top eigenvectors of the first layer is at most "
         "0.8",
         "abstract: structures become weaker with batch normalisation",
+        "median energy of the 9, median over seeds",
     ),
     "d3_kronecker_eigenvalues": (
         rules.eigenvalues_agree,
         "without normalisation the 3 largest eigenvalues of E[M] ⊗ E[x x'] are within 15 % of those of the Hessian of "
         "the first layer",
         "abstract: decoupling conjecture, Kronecker factorisation",
+        "largest relative difference, median over seeds",
     ),
     "d3_kronecker_eigenspace": (
         rules.eigenspaces_agree,
         "without normalisation the spaces of the 3 top eigenvectors of E[M] ⊗ E[x x'] and of the Hessian of the first "
         "layer overlap by at least 0.6",
         "abstract: decoupling conjecture, Kronecker factorisation",
+        "overlap, median over seeds",
     ),
     "d3_mean_input": (
         rules.along_the_mean,
         "without normalisation the right factor of the top eigenvector of the first layer has a cosine of at least "
         "0.95 with the mean input",
         "why E[x x'] has one dominating direction",
+        "cosine, median over seeds",
     ),
     "d4_overlap_above_chance": (
         rules.overlap_is_large,
         "without normalisation the spaces of the m top eigenvectors of the first layers, of m outputs, of two networks "
         "overlap by at least 3 times chance",
         "abstract: top eigenspaces of different models overlap",
+        "overlap over that of chance, median over pairs",
     ),
     "d4_overlap_peak": (
         rules.overlap_peaks,
         "without normalisation the overlap of the first layers of two networks is larger at k = m, the number of "
         "outputs, than at k = 2m",
         "the overlap curve and where it peaks",
+        "overlap at m less that at 2m, median over pairs",
     ),
     "d4_chance_if_centred": (
         rules.overlap_is_chance,
         "with batch normalisation the overlap of the first layers of two networks at k = m is at most 2.5 times chance",
         "abstract: structures become weaker with batch normalisation",
+        "overlap over that of chance, median over pairs",
     ),
     "d4_no_peak_if_centred": (
         rules.overlap_rises,
         "with batch normalisation the overlap of the first layers of two networks is no smaller at k = 2m than at k = "
         "m",
         "abstract: structures become weaker with batch normalisation",
+        "overlap at m less that at 2m, median over pairs",
     ),
 }
 
@@ -111,71 +120,83 @@ ALL_LABELS: Said = {
         "the Hessian of each weight matrix is E[M ⊗ x x'] to 1e-8 of its Frobenius norm and has no eigenvalue below "
         "-1e-8 of its largest: with and without normalisation, on true and on random labels",
         "layer-wise Hessians of piecewise linear networks",
+        "largest relative difference, median over seeds",
     ),
     "d5_few_directions_at_start": (
         rules.few_directions_at_start,
         "before training E[M] of the first layer has at most 9 eigenvalues above 5 % of its largest",
         _LOW_RANK,
+        "eigenvalues above 5 %, median over seeds",
     ),
     "d5_few_directions_at_random": (
         rules.few_directions_at_random,
         "before training, in a network with one hidden layer as narrow as the others, E[M] of this layer has at most 9 "
         "eigenvalues above 5 % of its largest",
         _LOW_RANK,
+        "eigenvalues above 5 %, median over seeds",
     ),
     "d5_few_directions_if_wide": (
         rules.few_directions_if_wide,
         "before training, in a network with one wide hidden layer, E[M] of this layer has at most 9 eigenvalues above "
         "5 % of its largest",
         _LOW_RANK,
+        "eigenvalues above 5 %, median over seeds",
     ),
     "d5_few_directions_with_one_layer": (
         rules.few_directions_with_one_layer,
         "in a trained network with one hidden layer, without normalisation, E[M] of this layer has at most 9 "
         "eigenvalues above 5 % of its largest",
         _LOW_RANK,
+        "eigenvalues above 5 %, median over seeds",
     ),
     "d5_few_directions_if_centred": (
         rules.few_directions_if_centred,
         "in a trained network with one hidden layer, with batch normalisation, E[M] of this layer has at most 9 "
         "eigenvalues above 5 % of its largest",
         _LOW_RANK,
+        "eigenvalues above 5 %, median over seeds",
     ),
     "d6_overlap_is_sound": (
         rules.overlap_is_sound,
         "the overlap of a space with itself is 1 and no overlap depends on the axes of the spaces, to 1e-9, and that "
         "with random spaces of k in D dimensions is k / D within 4 standard errors",
         "definition of the overlap",
+        "largest deviation from 1 or change by other axes, median over pairs",
     ),
     "d7_curvature_axes_help": (
         rules.curvature_axes_help,
         "with equal budgets the bound along the axes of the curvature at the solution is at most that along the "
         "standard axes plus 0.01",
         "abstract: better explicit generalisation bounds (APPR against BASE)",
+        "bound along the curvature less that along standard axes, median over seeds",
     ),
     "d7_random_labels_are_vacuous": (
         rules.random_labels_are_vacuous,
         "after training on random labels the smallest bound is no better than guessing, and larger than after true "
         "labels",
         "bounds of networks that learned random labels",
+        "smallest bound after random labels less that after true ones, median over seeds",
     ),
     "d7_bound_covers_the_test": (
         rules.bound_covers_the_test,
         "the test error of drawn networks is at most the bound along all three kinds of axes, on true and on random "
         "labels",
         "what a bound is",
+        "least room between bound and test error, median over seeds",
     ),
     "d7_axes_are_a_rotation": (
         rules.axes_are_a_rotation,
         "the axes of the curvature are orthonormal, Q Q' = I, and the divergence along them is that of dense "
         "Gaussians, to 1e-9",
         "posteriors in another basis",
+        "largest error, median over seeds",
     ),
     "d8_inverse_of_the_divergence": (
         rules.inverse_is_one,
         "the inverse of the binary divergence returns q for no divergence, solves its equation and has its closed form "
         "for q = 0, to 1e-9, and never falls",
         "the certificate of the bound",
+        "largest error, median over seeds",
     ),
 }
 
@@ -183,8 +204,15 @@ ALL_LABELS: Said = {
 def _claims(data: str) -> list[Claim]:
     title = DATA_SETS[data]
     found = [
-        Claim(id=f"{name}_{data}", says=f"On {title}: {says}.", where=where, test=partial(rule, data=data), about=title)
-        for name, (rule, says, where) in ALL_LABELS.items()
+        Claim(
+            id=f"{name}_{data}",
+            says=f"On {title}: {says}.",
+            where=where,
+            test=partial(rule, data=data),
+            about=title,
+            shows=shows,
+        )
+        for name, (rule, says, where, shows) in ALL_LABELS.items()
     ]
     found += [
         Claim(
@@ -193,8 +221,9 @@ def _claims(data: str) -> list[Claim]:
             where=where,
             test=partial(rule, data=data, labels=labels),
             about=title,
+            shows=shows,
         )
         for labels in LABELS
-        for name, (rule, says, where) in STRUCTURE.items()
+        for name, (rule, says, where, shows) in STRUCTURE.items()
     ]
     return sorted(found, key=lambda claim: claim.id[:2])

@@ -20,12 +20,11 @@ def test_all_lie_on_the_same_axes() -> None:
         f"{name}, {which} direction" for name in ("one", "other") for which in ("first", "second")
     ]
     np.testing.assert_array_equal(lines.marks[2].y, other.array("losses_first").data)
-    (sheet,) = planes.marks
-    np.testing.assert_array_equal(sheet.z[:, :5], one.array("losses_plane").data)
-    np.testing.assert_array_equal(sheet.z[:, -5:], other.array("losses_plane").data)
-    assert np.isnan(sheet.z[:, 5]).all()
-    assert surfaces.marks[0].kind == "surface"
-    assert planes.caption == "From left to right: one, other."
+    for figure, kind in ((planes, "heatmap"), (surfaces, "surface")):
+        assert [(mark.kind, mark.label) for mark in figure.marks] == [(kind, "one"), (kind, "other")]
+        for mark, result in zip(figure.marks, (one, other), strict=True):
+            np.testing.assert_array_equal(mark.z, result.array("losses_plane").data)
+            np.testing.assert_array_equal(mark.x, result.array("losses_plane").coords["first_step"])
 
 
 def test_other_grids_are_refused() -> None:

@@ -60,7 +60,7 @@ def test_the_path_is_told_from_the_others() -> None:
         module = torch.func.functional_call(solution.net.module, dict(solution.params), solution.task.splits["test"].x)  # type: ignore[attr-defined]
         right = (module.argmax(1) == solution.task.splits["test"].y).double().mean()  # type: ignore[attr-defined]
     assert ends == float(right)
-    assert {note.code for note in found.notes} == {"fewer_components", "perplexity_lowered"}
+    assert {note.code for note in found.notes} == {"fewer_components", "perplexity_lowered", "path_by_steps"}
     assert found.array("tsne_5").data.shape == found.array("tsne_9").data.shape == (28, 2)
     must_be_the_same(found, part.measure((*WALKED, *around(8)), RNG))
 
@@ -73,6 +73,26 @@ def test_the_path_ends_where_another_training_begins() -> None:
     )
     found = asked(Minefield(perplexities=()), (*path, *others))
     assert (found.array("is_path").data.sum(), found.estimate("num_others").value) == (20, 4)
+
+
+def test_networks_that_were_brought_along_are_told_apart_by_steps_and_that_is_said() -> None:
+    later = tuple(replace(each, step=100 + place) for place, each in enumerate(around(4)))
+    found = asked(Minefield(perplexities=()), (*WALKED, *later))
+    assert found.array("is_path").data.sum() == 24, "nothing tells them from the path"
+    assert "The first 24 networks" in next(note.text for note in found.notes if note.code == "path_by_steps")
+    said = asked(Minefield(perplexities=(), num_path=20), (*WALKED, *later))
+    assert said.estimate("num_others").value == 4
+    assert "path_by_steps" not in {note.code for note in said.notes}
+    trained = tuple(replace(each, origin={"seed": 0}) for each in WALKED)
+    assert "path_by_steps" not in {note.code for note in asked(Minefield(perplexities=()), trained).notes}
+
+
+def test_without_steps_the_path_must_be_said() -> None:
+    bare = tuple(replace(each, step=0) for each in (*WALKED[:6], *around(2)))
+    refused = Minefield(perplexities=()).measure(bare, RNG)
+    assert isinstance(refused, NotApplicable)
+    assert refused.note.code == "which_is_path"
+    assert asked(Minefield(perplexities=(), num_path=6), bare).estimate("num_others").value == 2
 
 
 def test_distances_are_to_the_nearest_of_the_path() -> None:
@@ -102,7 +122,7 @@ def test_a_path_alone_and_a_path_of_a_given_length() -> None:
     assert "no others" in part.reading(alone) and "distances" not in alone.values
     assert asked(replace(part, num_path=5), WALKED).estimate("num_others").value == 15
     few = asked(Minefield(), WALKED[:4])
-    assert [note.code for note in few.notes] == ["no_tsne"]
+    assert [note.code for note in few.notes] == ["no_tsne", "path_by_steps"]
 
 
 def test_what_is_no_minefield() -> None:

@@ -162,6 +162,31 @@ def test_units_that_cannot_be_matched_are_said() -> None:
     assert "straight_barrier" in found.values and "aligned_barrier" not in found.values
 
 
+class Attends(nn.Module):
+    """A residual stream with attention, whose units stay in place, and a layer beside it whose units may move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Linear(4, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.up, self.down, self.out = nn.Linear(8, 12), nn.Linear(12, 8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        stream = self.into(x)
+        stream = stream + self.attention(stream, stream, stream, need_weights=False)[0]
+        stream = stream + self.down(torch.relu(self.up(stream)))
+        return self.out(stream.mean(1))
+
+
+def test_weights_whose_units_stay_in_place_are_said() -> None:
+    one = held(built(Attends), random(20, 5, 4), classes(20))
+    found = pair(QUICK, one, moved(one))
+    assert found.estimate("aligned_barrier").value < 1e-6
+    (text,) = [note.text for note in found.notes if note.code == "partly_aligned"]
+    assert "into.weight" in text and "attention.in_proj_weight" in text and "up.weight" not in text
+    assert "partly_aligned" not in {note.code for note in pair(QUICK, NETS["mlp"], moved(NETS["mlp"])).notes}
+
+
 def test_an_end_that_has_diverged_is_no_end() -> None:
     one = NETS["mlp"]
     far = {name: value * (1e200 if "weight" in name else 1.0) for name, value in one.params.items()}

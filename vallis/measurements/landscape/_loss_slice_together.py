@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,8 +14,9 @@ LINES = ("first", "second")
 
 
 def together(named: Mapping[str, Result], title: str = "Several networks along the same directions") -> list[Figure]:
-    """The results of `loss_slice` for several networks: all lines in one figure, all planes on one scale of colours.
+    """The results of `loss_slice` for several networks on shared axes.
 
+    All lines are in one figure, all planes on one scale of colours, all surfaces side by side on one scale of heights.
     The directions are made of the same noise for networks of one architecture, and are as long as the filters of each,
     so that a step means the same for all.
 
@@ -53,21 +55,22 @@ def _lines(named: Mapping[str, Result], title: str, unit: str) -> Figure:
 
 
 def _planes(named: Mapping[str, Result], title: str, unit: str) -> list[Figure]:
-    planes = [result.array("losses_plane") for result in named.values()]
-    x, y = (planes[0].coords[dim] for dim in ("first_step", "second_step"))
-    blank = np.full((len(y), max(1, len(x) // 12)), np.nan)
-    pieces = [piece for plane in planes for piece in (plane.data, blank)][:-1]
-    sheet = np.concatenate(pieces, axis=1)
-    across = x[0] + (x[1] - x[0]) * np.arange(sheet.shape[1])
-    positive = bool((sheet[np.isfinite(sheet)] > 0).all())
-    axes = {
-        "x": Axis(label="step along the first direction, networks side by side"),
+    planes = {name: result.array("losses_plane") for name, result in named.items()}
+    positive = all(bool((plane.data[np.isfinite(plane.data)] > 0).all()) for plane in planes.values())
+    axes: dict[str, Any] = {
+        "x": Axis(label="step along the first direction"),
         "y": Axis(label="step along the second direction"),
         "z": Axis(label=f"loss ({unit})", scale="log" if positive else "linear"),
     }
-    names = f"From left to right: {', '.join(named)}."
-    flat, raised = (Mark(kind=kind, x=across, y=y, z=sheet) for kind in ("heatmap", "surface"))
-    return [
-        Figure(name="planes_together", title=title, marks=(flat,), caption=names, **axes),
-        Figure(name="surfaces_together", title=title, marks=(raised,), caption=names, **axes),
-    ]
+    found = []
+    kinds: tuple[tuple[str, Literal["heatmap", "surface"]], ...] = (
+        ("planes_together", "heatmap"),
+        ("surfaces_together", "surface"),
+    )
+    for figure, kind in kinds:
+        marks = tuple(
+            Mark(kind=kind, x=plane.coords["first_step"], y=plane.coords["second_step"], z=plane.data, label=name)
+            for name, plane in planes.items()
+        )
+        found.append(Figure(name=figure, title=title, marks=marks, **axes))
+    return found

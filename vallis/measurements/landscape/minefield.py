@@ -33,6 +33,11 @@ from vallis.numerics.path_profile import Seen, look
 from vallis.numerics.surface import surface
 
 _FEWEST_FOR_TSNE = 10
+_WHICH = Note(
+    code="which_is_path",
+    text="Nothing tells which of the networks are the path: they were brought along, and their steps do not rise. Say "
+    "num_path, how many at the beginning are.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,8 @@ class Minefield:
 
     Attributes:
         num_path: how many of the solutions are the path; None takes those at the beginning that come of one training
-            and whose steps rise.
+            and whose steps rise. Networks that were brought along do not say of which training they come, so there
+            steps alone tell, and a note says so; without steps it must be said.
         perplexities: of t-SNE, a picture each; those that are too large for the number of networks are lowered.
         num_components: of the kernels, which t-SNE is given; lowered to the number of networks.
         outliers: other networks further than so many standard deviations from their mean in both coordinates are not
@@ -87,19 +93,20 @@ class Minefield:
         return cls(perplexities=(2.0,), num_components=2)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        all_of_them: Sequence[Solution] = subject
-        number = self._num_path(all_of_them)
-        way, of_stages = _stages.last_of(all_of_them[:number])
-        solutions, num_path = (*way, *all_of_them[number:]), len(way)
+        everybody: Sequence[Solution] = subject
+        number = self._num_path(everybody)
+        way, of_stages = _stages.last_of(everybody[:number])
+        solutions, num_path = (*way, *everybody[len(everybody) if number is None else number :]), len(way)
         refused = _refused(solutions)
-        if refused is not None:
-            return NotApplicable(note=refused)
+        if refused is not None or number is None:
+            return NotApplicable(note=refused or _WHICH)
         splits = [name for name in (self.split, self.test_split) if name in solutions[0].task.splits]
         seen = [
             [look(ground, ground.origin) for ground in (surface(each, split).objective for split in splits)]
             for each in track(solutions, "networks", len(solutions))
         ]
         values, notes = self._embedded(stacked(solutions))
+        notes += self._told(solutions, num_path)
         values |= _of_networks(solutions, num_path, seen)
         values |= _distances(solutions, num_path)
         return Result(values=values, notes=(*notes, *of_stages))
@@ -126,14 +133,26 @@ class Minefield:
             said += f", with a mean accuracy of {means[0]:.3g} on the training and {means[1]:.3g} on the test examples"
         return f"{said}."
 
-    def _num_path(self, solutions: Sequence[Solution]) -> int:
+    def _num_path(self, solutions: Sequence[Solution]) -> int | None:
+        """How many are the path; None where nothing tells."""
         if self.num_path is not None:
             return min(self.num_path, len(solutions))
-        first = solutions[0].origin
+        first, number = solutions[0].origin, len(solutions)
         for place, (before, here) in enumerate(pairwise(solutions), start=1):
             if here.origin != first or here.step <= before.step:
-                return place
-        return len(solutions)
+                number = place
+                break
+        return None if first is None and number == 1 else number
+
+    def _told(self, solutions: Sequence[Solution], num_path: int) -> list[Note]:
+        """That steps alone told the path from the others, if so."""
+        if self.num_path is not None or solutions[0].origin is not None:
+            return []
+        text = (
+            f"The first {num_path} networks, whose steps rise, were taken for the path: networks that were brought "
+            "along do not say of which training they come. num_path says how long it is."
+        )
+        return [Note(code="path_by_steps", text=text)]
 
     def _embedded(self, points: Floats) -> tuple[dict[str, Estimate | Array], list[Note]]:
         number, notes = len(points), []

@@ -173,6 +173,7 @@ class ModeConnectivity:
         if "aligned" in self.routes or self.align:
             try:
                 matched = aligned(ends, search.child("match"))
+                notes += _in_place(matched)
             except ModelError as trouble:
                 notes.append(Note(code="not_aligned", text=f"The units were not matched: {trouble}."))
         differing = ends.differing()
@@ -218,6 +219,19 @@ class ModeConnectivity:
         cycles = tuple((self.steps_per_cycle, rate) for rate in rates)
         band = band_between(to, rng=rng, cycles=cycles, batch_size=self.batch_size)
         return band.path, band.num_pivots[-1]
+
+
+def _in_place(matched: Ends) -> list[Note]:
+    """Which weights had no unit that could be matched, as around attention."""
+    still = matched.in_place
+    if not still:
+        return []
+    named = f"{', '.join(still[:4])}{' ...' if len(still) > 4 else ''}"
+    text = (
+        f"The units of {len(still)} weights ({named}) stayed in place: it is not known which of them may change "
+        "places, so the barrier of the aligned way may be due to their order."
+    )
+    return [Note(code="partly_aligned", text=text)]
 
 
 def _lost(found: list[Found]) -> list[Note]:

@@ -38,23 +38,38 @@
     return canDraw3d;
   }
 
+  // Several surfaces have a scene each: "scene", "scene2" ...
+  function scenesOf(layout) {
+    return Object.keys(layout).filter(function (name) { return /^scene\d*$/.test(name); });
+  }
+
   // Without WebGL a surface is shown from above: the same numbers, the same colours.
   function flattened(spec) {
-    var scene = spec.layout.scene;
-    if (!scene) return spec;
+    var scenes = scenesOf(spec.layout);
+    if (!scenes.length) return spec;
     spec.data = spec.data.map(function (trace) {
       if (trace.type !== "surface") return trace;
+      var number = (trace.scene || "scene").slice(5);
       return {
+        xaxis: "x" + number, yaxis: "y" + number,
         type: "heatmap", x: trace.x, y: trace.y, z: trace.surfacecolor, customdata: trace.z, colorscale: trace.colorscale,
         zmin: trace.cmin, zmax: trace.cmax, colorbar: trace.colorbar,
         hovertemplate: trace.hovertemplate.replace("%{z:", "%{customdata:")
       };
     });
-    ["xaxis", "yaxis"].forEach(function (name) {
-      var axis = scene[name];
-      spec.layout[name] = { title: axis.title, type: axis.type, automargin: true, showgrid: false, zeroline: false };
+    scenes.forEach(function (name) {
+      var scene = spec.layout[name], number = name.slice(5);
+      ["x", "y"].forEach(function (letter) {
+        var axis = scene[letter + "axis"], flat = { title: axis.title, type: axis.type, automargin: true, showgrid: false, zeroline: false };
+        if (scene.domain) {
+          var ends = scene.domain[letter], gap = letter === "x" ? 0.06 : 0;
+          flat.domain = [ends[0] + (ends[0] > 0 ? gap : 0), ends[1] - (ends[1] < 1 && letter === "x" ? gap : 0)];
+        }
+        if (number) flat.anchor = (letter === "x" ? "y" : "x") + number;
+        spec.layout[letter + "axis" + number] = flat;
+      });
+      delete spec.layout[name];
     });
-    delete spec.layout.scene;
     return spec;
   }
 
@@ -62,7 +77,9 @@
     if (spec.layout.meta && spec.layout.meta.aspect) {
       return Math.round(Math.min(width * spec.layout.meta.aspect, 560)) + 24;
     }
-    return Math.round(Math.max(290, Math.min(width * (spec.layout.scene ? (width < 480 ? 0.85 : 0.72) : 0.56), spec.layout.scene ? 540 : 430)));
+    var scenes = scenesOf(spec.layout).length;
+    if (scenes > 1) return Math.round(width < 480 ? scenes * width * 0.85 : Math.max(290, Math.min(0.95 * width / scenes, 540)));
+    return Math.round(Math.max(290, Math.min(width * (scenes ? (width < 480 ? 0.85 : 0.72) : 0.56), scenes ? 540 : 430)));
   }
 
   function fitted(plot, spec) {
@@ -83,13 +100,28 @@
       trace.colorbar = Object.assign({}, trace.colorbar, { thickness: 8, len: 1, xpad: 4 });
       trace.colorbar.title = Object.assign({}, trace.colorbar.title, { text: "" });
     });
-    if (spec.layout.scene) {
-      ["xaxis", "yaxis", "zaxis"].forEach(function (name) {
-        spec.layout.scene[name].nticks = 4;
-        spec.layout.scene[name].title.font.size = 10;
+    if (spec.layout.xaxis2) {  // labels side by side need two lines each
+      Object.keys(spec.layout).forEach(function (name) {
+        var title = /^xaxis\d*$/.test(name) && spec.layout[name].title;
+        if (title) title.text = title.text.replace(/ (\S+ \S+)$/, "<br>$1");
       });
-      ["x", "y", "z"].forEach(function (name) { spec.layout.scene.camera.eye[name] *= 1.38; });
     }
+    var scenes = scenesOf(spec.layout);
+    scenes.forEach(function (name, place) {
+      var scene = spec.layout[name];
+      ["xaxis", "yaxis", "zaxis"].forEach(function (axis) {
+        scene[axis].nticks = 4;
+        scene[axis].title.font.size = 10;
+      });
+      if (scenes.length === 1) {
+        ["x", "y", "z"].forEach(function (letter) { scene.camera.eye[letter] *= 1.38; });
+        return;
+      }
+      // One above the other: side by side they would be as small as stamps.
+      var top = 1 - place / scenes.length;
+      scene.domain = { x: [0, 1], y: [top - 1 / scenes.length, top - 0.08 / scenes.length] };
+      Object.assign(spec.layout.annotations[place], { x: 0.5, y: top });
+    });
   }
 
   function draw(plot) {
@@ -110,12 +142,14 @@
     var spec = specOf(plot, "light");
     var now = plot.layout || {};
     Object.keys(now).forEach(function (name) {
-      if (/^[xy]axis$/.test(name) && now[name].range && spec.layout[name]) {
+      if (/^[xy]axis\d*$/.test(name) && now[name].range && spec.layout[name]) {
         spec.layout[name].range = now[name].range.slice();
         spec.layout[name].autorange = false;
       }
     });
-    if (spec.layout.scene && now.scene && now.scene.camera) spec.layout.scene.camera = now.scene.camera;
+    scenesOf(spec.layout).forEach(function (name) {
+      if (now[name] && now[name].camera) spec.layout[name].camera = now[name].camera;
+    });
     var height = heightOf(plot, spec, wide);
     var size = { format: format, width: wide, height: height, scale: format === "png" ? 2 : 1 };
     spec.layout.width = wide;
