@@ -47,3 +47,25 @@ def test_a_gallery_shows_one_thing_of_all_its_maps() -> None:
     sheet = figure.marks[-1].z
     assert sheet[:, :2].tolist() == [[0, 1], [0, 1]] and sheet[:, -2:].tolist() == [[0, 2], [1, 1]]
     assert [mark.label for mark in figure.marks[:3]] == ["class 0", "class 1", "class 2"]
+
+
+def test_many_maps_stand_in_rows_each_with_its_own_examples() -> None:
+    maps = {f"map {place}": result([[place, 0], [0, 2]], 2) for place in range(5)}
+    figure = gallery(maps)
+    ground = figure.marks[-1]
+    assert ground.z.shape == (5, 8)  # two rows and three columns of 2 x 2, a line between them
+    assert ground.z[3, 0::3].tolist() == [0, 1, 2]
+    assert ground.z[0, 0::3].tolist()[:2] == [3, 4]
+    assert np.isnan(ground.z[:2, 6:]).all() and np.isnan(ground.z[2]).all() and np.isnan(ground.z[:, 2]).all()
+    assert "row by row: map 0, map 1, map 2, map 3, map 4" in figure.caption
+    # The example at (0, 0) of every map stands in its lower left corner.
+    corners = {
+        (float(x), float(y))
+        for mark in figure.marks[:-1]
+        if mark.label == "class 0"
+        for x, y in zip(mark.x, mark.y, strict=True)
+    }
+    places = [(0, 3), (3, 3), (6, 3), (0, 0), (3, 0)]
+    assert corners == {(float(ground.x[column]), float(ground.y[row])) for column, row in places}
+    np.testing.assert_allclose(np.diff(ground.y), 1.0)
+    np.testing.assert_allclose(np.diff(ground.x), 2.0)

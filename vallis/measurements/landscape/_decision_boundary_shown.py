@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ _LABELS = {
     "along": "from the first example to the second (input)",
     "across": "across, to the third (input)",
 }
+_MOST_IN_A_ROW = 3  # maps, before there are several rows of them
 _MOST_CLASSES = 6  # whose examples get a mark each; more cannot be told apart
 
 
@@ -57,9 +59,10 @@ def reading(result: Result) -> str:
 
 
 def gallery(named: Mapping[str, Result], title: str = "What each network answers") -> Figure:
-    """The maps of several results of `decision_boundary` side by side, from left to right, with their examples.
+    """The maps of several results of `decision_boundary` on one sheet, row by row, with their examples.
 
-    Each is drawn as large as the first, whose coordinates stand on the axes.
+    Up to three stand side by side, more in rows. Each is drawn as large as the first, whose coordinates stand on the
+    axes of the lowest row on the left.
 
     Args:
         named: the results by what to call them.
@@ -71,32 +74,34 @@ def gallery(named: Mapping[str, Result], title: str = "What each network answers
     shapes = {result.array("classes").data.shape for result in named.values()}
     if len(shapes) != 1:
         raise UsageError(f"maps of one size were required, {sorted(shapes)} came: measure them with equal num_points")
-    (rows, columns) = shapes.pop()
-    gap = max(1, columns // 20)
-    blank = np.full((rows, gap), np.nan)
-    up, right = _coords(next(iter(named.values())))
-    width, low = float(np.ptp(right)), float(right[0])
-    step = width / max(columns - 1, 1)
-    shift = width + step * (gap + 1)
+    shape, number = shapes.pop(), len(named)
+    a_row = number if number <= _MOST_IN_A_ROW else math.ceil(math.sqrt(number))
+    num_rows = -(-number // a_row)
+    gap = max(1, shape[1] // 20)
+    own = _coords(next(iter(named.values())))
+    steps = [float(np.ptp(side)) / max(len(side) - 1, 1) for side in own]
+    sheet = np.full([many * (size + gap) - gap for many, size in zip((num_rows, a_row), shape, strict=True)], np.nan)
     two, classes = all(map(_two, named.values())), _classes(list(named.values()))
-    pieces: list[Floats] = []
     marks: list[Mark] = []
     for place, result in enumerate(named.values()):
-        pieces += [_heights(result, two)[1], blank]
+        # The first row is the uppermost.
+        starts = [(num_rows - 1 - place // a_row) * (shape[0] + gap), place % a_row * (shape[1] + gap)]
+        sheet[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]] = _heights(result, two)[1]
         points = result.array("examples").data.copy()
-        for column, own, first in zip((1, 0), _coords(result), (up, right), strict=True):
-            share = (points[:, column] - own[0]) / np.ptp(own)
-            points[:, column] = first[0] + share * np.ptp(first)
-        points[:, 0] += place * shift
+        for axis, (side, first) in enumerate(zip(_coords(result), own, strict=True)):
+            share = (points[:, 1 - axis] - side[0]) / np.ptp(side)
+            points[:, 1 - axis] = first[0] + share * np.ptp(first) + starts[axis] * steps[axis]
         marks += _examples(points, classes)
-    sheet = np.concatenate(pieces[:-1], axis=1)
-    x = low + step * np.arange(sheet.shape[1])
-    height = _heights(next(iter(named.values())), two)[0]
-    names = f"From left to right: {', '.join(named)}."
-    axes = Axis(label="networks side by side"), Axis(label="second coordinate")
-    ground = Mark(kind="heatmap", x=x, y=up, z=sheet)
+    up, right = (first[0] + step * np.arange(size) for first, step, size in zip(own, steps, sheet.shape, strict=True))
+    names = f"From left to right{', row by row' if num_rows > 1 else ''}: {', '.join(named)}."
     return Figure(
-        name="boundary_gallery", title=title, x=axes[0], y=axes[1], z=height, marks=(*marks, ground), caption=names
+        name="boundary_gallery",
+        title=title,
+        x=Axis(label="first coordinate, networks side by side"),
+        y=Axis(label="second coordinate"),
+        z=_heights(next(iter(named.values())), two)[0],
+        marks=(*marks, Mark(kind="heatmap", x=right, y=up, z=sheet)),
+        caption=names,
     )
 
 
