@@ -8,6 +8,7 @@ Hessian product takes 0.87 of the time, a Gauss-Newton product 0.65.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -187,6 +188,10 @@ def _transposed(
     )
     return found
 
+
+for _kind in (_Convolution, _ToInput, _ToWeight):
+    # torch asks for it at every call, and to make it anew takes longer than a small convolution.
+    vars(_kind.forward)["__signature__"] = inspect.signature(_kind.forward)
 
 # Torch leaves `apply` without types.
 _convolution: Any = _Convolution.apply

@@ -18,7 +18,7 @@ from vallis.core.spec import digest, from_spec, name_of, to_spec
 
 Check = Callable[[Any], None]
 MOST_SECONDS = 1.0
-RUNS = 4
+RUNS = 8
 
 
 class Broken(AssertionError):
