@@ -11,7 +11,7 @@ Source: Patrini, Rozza, Menon, Nock, Qu (2017), Making deep neural networks robu
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vallis.core.errors import LossError
-from vallis.core.losses import find_scores, mean_of_rows
+from vallis.core.target_losses import TargetLoss
 
 # Beyond, the inverse has no correct digit left in float64.
 _LARGEST_CONDITION = 1e12
@@ -28,10 +28,10 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrectedCrossEntropy(ABC):
+class CorrectedCrossEntropy(TargetLoss):
     """What both corrections share: logits ``(N, C)`` or ``(N, C, T)`` beside noisy classes ``(N,)`` or ``(N, T)``.
 
-    It is a `vallis.core.losses.Loss`, and ``loss(logits, y)`` is its mean for use in any loop.
+    The scores are logits of the true classes, whatever labels they are judged against.
 
     Attributes:
         transition: ``(C, C)`` T, as rows of numbers.
@@ -45,9 +45,6 @@ class CorrectedCrossEntropy(ABC):
     transition: Sequence[Sequence[float]]
     least_probability: float = 0.0
     ignore_index: int = -100
-
-    # The scores are logits of the C true classes, whatever labels they are judged against.
-    kind = "categorical"
 
     def __post_init__(self) -> None:
         rows = self.matrix.tolist()
@@ -72,35 +69,6 @@ class CorrectedCrossEntropy(ABC):
         """The ratio of the largest singular value of T to the smallest; infinite where T has no inverse."""
         return condition_number(self.matrix)
 
-    def __call__(self, outputs: Any, y: Any) -> torch.Tensor:
-        """See `mean`."""
-        return self.mean(outputs, y)
-
-    def mean(self, outputs: Any, y: Any) -> torch.Tensor:
-        """The scalar mean over targets that count, in nats; NaN where none does.
-
-        Raises:
-            LossError: the outputs are not logits of C classes, or the targets are no classes.
-        """
-        losses, counted = self._each(outputs, y)
-        return (losses * counted).sum() / counted.sum()
-
-    def weight(self, y: Any) -> float:
-        """The number of targets that count."""
-        return float((y != self.ignore_index).sum())
-
-    def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(N,)`` each example's mean over its targets that count, and ``(N,)`` how many those are.
-
-        Raises:
-            LossError: see `mean`.
-        """
-        return mean_of_rows(*self._each(outputs, y))
-
-    def scores(self, outputs: Any) -> torch.Tensor | None:
-        """The logits of the true classes."""
-        return find_scores(outputs)
-
     @abstractmethod
     def _of_noisy(self, log_p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """``(N, ...)`` the losses of noisy classes y ``(N, ...)`` for log-probabilities ``(N, C, ...)``."""
@@ -113,13 +81,7 @@ class CorrectedCrossEntropy(ABC):
             raise LossError(
                 f"logits (N, {num_classes}) were required by the transition matrix, {came} came: match both"
             )
-        wanted = (len(outputs), *outputs.shape[2:])
-        if not isinstance(y, torch.Tensor) or y.is_floating_point() or tuple(y.shape) != wanted:
-            came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
-            raise LossError(
-                f"noisy classes {wanted} were required for a corrected loss, {came} came: give a whole number each"
-            )
-        counted = y != self.ignore_index
+        counted = self._counted(outputs, y, "noisy classes {wanted} were required for a corrected loss")
         self._must_be_possible(y, counted)
         log_p = torch.log_softmax(outputs, 1)
         if self.least_probability:

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 
 from vallis.core.errors import LossError
-from vallis.core.losses import find_scores, mean_of_rows
+from vallis.core.target_losses import TargetLoss
 
 Robust = Literal["unhinged", "sigmoid", "ramp", "savage", "bootstrap"]
 
@@ -33,10 +33,8 @@ _MARGIN_LOSSES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobustLoss:
+class RobustLoss(TargetLoss):
     """A loss of scores ``(N, C)`` or ``(N, C, T)`` beside classes ``(N,)`` or ``(N, T)``.
-
-    It is a `vallis.core.losses.Loss`, and ``loss(scores, y)`` is its mean for use in any loop.
 
     Attributes:
         name: "unhinged" ``1 - m``, which has no lower bound; "sigmoid" ``1 / (1 + e^m)``; "ramp" ``(1 - m) / 2`` within
@@ -52,8 +50,6 @@ class RobustLoss:
     label_share: float = 0.95
     ignore_index: int = -100
 
-    kind = "categorical"
-
     def __post_init__(self) -> None:
         if self.name not in (*_MARGIN_LOSSES, "bootstrap"):
             raise LossError(
@@ -62,45 +58,12 @@ class RobustLoss:
         if not 0 <= self.label_share <= 1:
             raise LossError(f"a share of the label in [0, 1] was required, {self.label_share} came: give such as 0.95")
 
-    def __call__(self, outputs: Any, y: Any) -> torch.Tensor:
-        """See `mean`."""
-        return self.mean(outputs, y)
-
-    def mean(self, outputs: Any, y: Any) -> torch.Tensor:
-        """The scalar mean over targets that count; NaN where none does.
-
-        Raises:
-            LossError: the outputs are no scores of classes, or the targets no classes of them.
-        """
-        losses, counted = self._each(outputs, y)
-        return (losses * counted).sum() / counted.sum()
-
-    def weight(self, y: Any) -> float:
-        """The number of targets that count."""
-        return float((y != self.ignore_index).sum())
-
-    def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(N,)`` each example's mean over its targets that count, and ``(N,)`` how many those are.
-
-        Raises:
-            LossError: see `mean`.
-        """
-        return mean_of_rows(*self._each(outputs, y))
-
-    def scores(self, outputs: Any) -> torch.Tensor | None:
-        """The scores."""
-        return find_scores(outputs)
-
     def _each(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The losses of all targets, 0 where one does not count, and whether it does."""
         if not isinstance(outputs, torch.Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2:
             came = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
             raise LossError(f"scores (N, C) of at least 2 classes were required, {came} came: choose another network")
-        wanted = (len(outputs), *outputs.shape[2:])
-        if not isinstance(y, torch.Tensor) or y.is_floating_point() or tuple(y.shape) != wanted:
-            came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
-            raise LossError(f"classes {wanted} were required, {came} came: give a whole number each")
-        counted = y != self.ignore_index
+        counted = self._counted(outputs, y, "classes {wanted} were required")
         classes = torch.where(counted, y, 0).long()
         if _is_any((classes < 0) | (classes >= outputs.shape[1])):
             raise LossError(

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 
 import torch
 
@@ -21,7 +20,7 @@ from vallis.numerics.program import Instruction, Program, Slot
 from vallis.numerics.program_kernels import Activation, Dropout, Flatten, Linear
 from vallis.numerics.program_stack import Members
 from vallis.numerics.same_bits import bound
-from vallis.numerics.stacked import Stacked
+from vallis.numerics.stacked import Stacked, is_even
 
 aten = torch.ops.aten
 
@@ -86,10 +85,10 @@ class Replay:
 
 def can_replay(program: Program, members: Members, x: Stacked) -> bool:
     """Whether it is one chain of layers whose every step can be decided beforehand, for inputs like these."""
-    chain = [Instruction(kernel=None, inputs=(), reads=(), writes=0, wanted=(), moves=False), *program.instructions]  # type: ignore[arg-type]
-    if program.output != chain[-1].writes or x.is_apart:
+    writes = [0, *(instruction.writes for instruction in program.instructions)]
+    if program.output != writes[-1] or x.is_apart:
         return False
-    if any(after.inputs != (Slot(before.writes),) for before, after in pairwise(chain)):
+    if any(each.inputs != (Slot(place),) for each, place in zip(program.instructions, writes, strict=False)):
         return False
     shape = x.shape
     for instruction in program.instructions:
@@ -101,7 +100,7 @@ def can_replay(program: Program, members: Members, x: Stacked) -> bool:
         elif isinstance(kernel, Flatten):
             shape = torch.Size((shape[0], math.prod(shape[1:])))
         elif isinstance(kernel, Activation):
-            if not kernel.exact and not Stacked.empty(len(members), shape, x.rows).is_even:
+            if not kernel.exact and not is_even(len(members), math.prod(shape), x.rows.dtype):
                 return False
         elif not isinstance(kernel, Dropout):
             return False

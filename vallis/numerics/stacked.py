@@ -57,8 +57,7 @@ class Stacked:
     @property
     def is_even(self) -> bool:
         """Whether a function of each number has no last few, of any member, to treat apart from those before them."""
-        is_one_piece = torch.get_num_threads() == 1 or self.rows.numel() <= _PIECE
-        return is_one_piece and self.rows.shape[1] == math.prod(self.shape)
+        return is_even(len(self.rows), math.prod(self.shape), self.rows.dtype)
 
     @property
     def rows(self) -> torch.Tensor:
@@ -103,6 +102,12 @@ class Stacked:
         if self.is_apart and other.is_apart:
             return Stacked.apart([a + b for a, b in zip(self.members, other.members, strict=True)])
         return self.like(self.rows + other.rows)
+
+
+def is_even(num_members: int, size: int, dtype: torch.dtype) -> bool:
+    """Whether it is so for members of this size."""
+    is_one_piece = torch.get_num_threads() == 1 or num_members * aligned(size, dtype) <= _PIECE
+    return is_one_piece and aligned(size, dtype) == size
 
 
 def aligned(size: int, dtype: torch.dtype) -> int:

@@ -70,43 +70,35 @@ def _counted(numbers: Sequence[int]) -> str:
 
 
 def _construction(rows: Sequence[Row]) -> Figure:
-    asked: tuple[tuple[str, str, Variant], ...] = (
+    asked: Sequence[tuple[str, str, Variant]] = (
         ("true labels, float64", "largest_error", LABELS[0]),
         ("random labels, float64", "largest_error", RANDOM_LABELS),
         ("true labels, float32", "largest_error_float32", LABELS[0]),
         ("random labels, float32", "largest_error_float32", RANDOM_LABELS),
     )
-    bars = {
-        data: {words: (EXPRESSIVITY, key, cell(data, CONSTRUCTED, variant)) for words, key, variant in asked}
-        for data in BUILT
-    }
     return Figure(
         name="construction",
         title="A network of n + d + 10 n weights, built in closed form: how far it misses its targets",
         x=Axis(label="labels, and numbers that it is evaluated with", scale="category"),
         y=Axis(label="largest error of a target (0 or 1)", scale="log"),
-        marks=_marks(rows, bars),
+        marks=_marks(rows, _by_labels(EXPRESSIVITY, asked)),
         caption="Theorem 1 of the paper: any labels of n different examples can be represented. The weights are large "
         f"and of opposite signs, so that little or nothing is left of them in single precision. {INTERVALS}",
     )
 
 
 def _norms(rows: Sequence[Row]) -> Figure:
-    asked: tuple[tuple[str, str, Variant], ...] = (
+    asked: Sequence[tuple[str, str, Variant]] = (
         ("true labels", "norm", LABELS[0]),
         ("random labels", "norm", RANDOM_LABELS),
         ("and random test labels", "test_noise_norm", LABELS[0]),
     )
-    bars = {
-        data: {words: (KERNEL, key, cell(data, CONSTRUCTED, variant)) for words, key, variant in asked}
-        for data in BUILT
-    }
     return Figure(
         name="norms_of_interpolants",
         title="The norm of functions through all training examples",
         x=Axis(label="function of least norm through", scale="category"),
         y=Axis(label="norm in the space of the Gaussian kernel"),
-        marks=_marks(rows, bars),
+        marks=_marks(rows, _by_labels(KERNEL, asked)),
         caption="Compare section 5 of the paper. The third: through true labels on the training set and random ones "
         f"on the test set. {INTERVALS}",
     )
@@ -156,6 +148,13 @@ def _errors_by_features(rows: Sequence[Row]) -> Figure:
         "a penalty on the norm, which fits the examples less closely. On CIFAR-10 the paper finds 0.46 for pixels, "
         f"0.17 for random convolutions and 0.15 with a penalty; on MNIST a penalty does not help. {INTERVALS}",
     )
+
+
+def _by_labels(measurement: str, asked: Sequence[tuple[str, str, Variant]]) -> dict[str, _Bars]:
+    return {
+        data: {words: (measurement, key, cell(data, CONSTRUCTED, variant)) for words, key, variant in asked}
+        for data in BUILT
+    }
 
 
 def _by_features(key: str, networks: Sequence[str] | Mapping[str, str]) -> dict[str, _Bars]:
