@@ -13,19 +13,19 @@ are a swiss roll with 40 points to train and 1,000 of poison, digits with 100 an
 paper's. With ``cifar10="mini"`` or "full" there are 200 images of CIFAR-10 with 4,800 of poison, too, for a small
 convolutional network and five seeds; its sizes, rates and factors were chosen on the seed 0. The minefield is drawn on
 two noiseless spirals; its accuracies are thresholds of the same preparation, and "near" was taken for nearer to the
-path than the path's own ends are to one another before any distance was seen. The paper's swiss roll (800,000 steps)
+path than the path's own ends are to one another before any distance was seen. The circles that leave no wide margin are
+the paper's at both scales. The paper's swiss roll (800,000 steps)
 and CIFAR-10 with a residual network of 20 layers are "paper".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar, Literal
 
 from vallis.core.protocols import Measurement, Model, Problem, Watcher
-from vallis.core.types import Claim, Figure, Job, Row, Source, Verdict
+from vallis.core.types import Claim, Figure, Job, Row, Source
 from vallis.measurements.fit.generalization_gap import GeneralizationGap
 from vallis.measurements.landscape.basin_volume import BasinVolume
 from vallis.measurements.landscape.decision_boundary import DecisionBoundary
@@ -41,8 +41,10 @@ from vallis.problems.fashion_mnist import FashionMnist
 from vallis.problems.poisoned import Poisoned
 from vallis.problems.spirals import Losses, Spirals
 from vallis.studies import _visualizations_figures as drawn
-from vallis.studies import _visualizations_rules as rules
-from vallis.studies._minefield_cells import TITLE, minefield
+from vallis.studies._circles_cells import circles
+from vallis.studies._circles_figures import circles_figures
+from vallis.studies._minefield_cells import minefield
+from vallis.studies._visualizations_claims import claims
 from vallis.studies._visualizations_rules import DATA_SETS, LINEAR, OPTIMIZERS, compared, swept
 from vallis.training.gradient_descent import GradientDescent
 
@@ -81,30 +83,15 @@ class Huang2019Visualizations:
         if scale == "laptop" and self.cifar10 != "none":
             photographs = _photographs(self.cifar10)
             found += [job for seed in seeds[:_FEW_SEEDS] for job in photographs.jobs(seed)]
-        return [*found, *(minefield(scale, seed) for seed in seeds)]
+        found += [minefield(scale, seed) for seed in seeds]
+        return [*found, *(job for seed in seeds for job in circles(scale, seed, drawn=seed == _FIRST_SEED))]
 
     def claims(self) -> Sequence[Claim]:
-        found = [
-            Claim(
-                id=f"{name}_{data}",
-                says=f"On {held.title}: {says}.",
-                where=where,
-                test=partial(rule, data=data),
-                about=held.title,
-                shows=shows,
-            )
-            for data, held in DATA_SETS.items()
-            for name, (rule, says, where, shows) in RULES.items()
-            if held.compared or name not in _COMPARISONS
-        ]
-        mined = [
-            Claim(id=name, says=f"On {TITLE}: {says}.", where=where, test=rule, about=TITLE, shows=shows)
-            for name, (rule, says, where, shows) in MINEFIELD_RULES.items()
-        ]
-        return [*found, *mined]
+        return tuple(claims())
 
     def figures(self, rows: Sequence[Row]) -> Sequence[Figure]:
-        return [*(figure for data in DATA_SETS for figure in drawn.figures(rows, data)), *drawn.minefields(rows)]
+        swept_data = (figure for data in DATA_SETS for figure in drawn.figures(rows, data))
+        return [*swept_data, *drawn.minefields(rows), *circles_figures(rows)]
 
 
 # ----------------------------------------------------------------------------------------------------------- training
@@ -317,81 +304,3 @@ def _paper() -> list[_Setting]:
             num_rays=3000,
         ),
     ]
-
-
-# ------------------------------------------------------------------------------------------------------------ claims
-
-_COMPARISONS = frozenset({"optimizers_agree", "network_beats_linear"})
-RULES: dict[str, tuple[Callable[..., Verdict], str, str, str]] = {
-    "bad_minima_exist": (
-        rules.bad_minima_exist,
-        "with the largest poison factor all training examples are right and the test accuracy is at most that of "
-        "guessing",
-        "section 3",
-        "test accuracy, median over seeds",
-    ),
-    "training_avoids_them": (
-        rules.training_avoids_them,
-        "without poison all training examples are right, too, and the gap of accuracies is smaller by at least 0.3",
-        "section 3, figure 1",
-        "how much smaller, median over seeds",
-    ),
-    "radius_is_larger": (
-        rules.radius_is_larger,
-        "the basin of the good minimum has at least 3 times the mean radius of the bad one's",
-        "section 5",
-        "ratio of the radii, median over seeds",
-    ),
-    "volume_is_larger": (
-        rules.volume_is_larger,
-        "its volume is larger by at least 1,000 powers of ten",
-        "section 5",
-        "powers of ten, median over seeds",
-    ),
-    "accuracy_follows_radius": (
-        rules.accuracy_follows_radius,
-        "over the poison factors, the rank correlation of test accuracy and mean radius exceeds 0.6",
-        "section 5, the figure of gaps and radii",
-        "rank correlation, median over seeds",
-    ),
-    "accuracy_follows_volume": (
-        rules.accuracy_follows_volume,
-        "over the poison factors, the rank correlation of test accuracy and log-volume exceeds 0.6",
-        "section 5, the figure of gaps and volumes",
-        "rank correlation, median over seeds",
-    ),
-    "gap_falls_with_volume": (
-        rules.gap_falls_with_volume,
-        "over the poison factors, the gap of accuracies falls from every basin to the next larger one",
-        "section 5, the figure of gaps and volumes",
-        "share of the seeds",
-    ),
-    "optimizers_agree": (
-        rules.optimizers_agree,
-        f"all of {len(OPTIMIZERS)} optimizers get every training example right, and the worst is less than 0.1 in test "
-        "accuracy below the best",
-        "section 2, table 1",
-        "best less worst test accuracy, median over seeds",
-    ),
-    "network_beats_linear": (
-        rules.network_beats_linear,
-        "the network is more accurate on the test set than a linear model on second-order features",
-        "section 2, figure 2",
-        "mean difference of test accuracies",
-    ),
-}
-MINEFIELD_RULES: dict[str, tuple[Callable[[Sequence[Row]], Verdict], str, str, str]] = {
-    "path_is_mined": (
-        rules.path_is_mined,
-        "training ends at a test accuracy of at least 0.9, and from each of ten points of its path training with "
-        "poison leads to at least 0.95 of the training examples right and a test accuracy of at most 0.6",
-        "figure 1",
-        "best test accuracy of these minima, median over seeds",
-    ),
-    "mines_are_near": (
-        rules.mines_are_near,
-        "these minima are on the mean nearer to the path than its beginning is to its end",
-        "section 1, figure 1",
-        "ratio of the distances, median over seeds",
-    ),
-}
