@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vallis.core.errors import DataError, SettingsError
-from vallis.numerics.image_preparation import centre_crop, whiten_each
+from vallis.numerics.image_preparation import centre_crop, mean_image, whiten_each
 
 
 def test_whitening_is_the_papers_formula() -> None:
@@ -50,3 +50,13 @@ def test_what_is_no_image_is_refused() -> None:
     for side in (0, 5):
         with pytest.raises(SettingsError, match=rf"in 1\.\.4, {side} came"):
             centre_crop(torch.zeros(1, 1, 4, 6), side)
+
+
+def test_the_mean_image_is_that_of_double_numbers() -> None:
+    images = np.random.default_rng(1).random((5000, 2, 3, 4)).astype(np.float32) + 100
+    found = mean_image(torch.from_numpy(images))
+    assert found.dtype == torch.float32
+    np.testing.assert_array_equal(found.numpy(), images.astype(np.float64).mean(0).astype(np.float32))
+    for wrong in (torch.zeros(0, 1, 2, 2), torch.zeros(3, 1, 2, 2, dtype=torch.uint8)):
+        with pytest.raises(DataError, match="floating numbers of at least one image"):
+            mean_image(wrong)

@@ -61,3 +61,13 @@ def test_the_split_and_the_identities() -> None:
 def test_too_many_examples() -> None:
     with pytest.raises(DataError, match=r"toys\.num_test must be at most 20"):
         image_task("toys", STORED, Rng(0), num_train=None, num_test=21, whiten="none")
+
+
+def test_the_mean_image_of_the_training_images_is_taken_from_all() -> None:
+    task = image_task("toys", STORED, Rng(0), num_train=20, num_test=5, whiten="none", subtract_mean_image=True)
+    plain = image_task("toys", STORED, Rng(0), num_train=20, num_test=5, whiten="none")
+    mean = STORED["x_train"][plain.splits["train"].index.numpy()].astype(np.float64).mean(0) / 255  # type: ignore[attr-defined]
+    for split, held in task.splits.items():
+        x = plain.splits[split].x.double()  # type: ignore[attr-defined]
+        torch.testing.assert_close(held.x.double(), x - torch.from_numpy(mean), atol=1e-6, rtol=0)  # type: ignore[attr-defined]
+        assert held.index.equal(plain.splits[split].index)  # type: ignore[attr-defined]

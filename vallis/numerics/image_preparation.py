@@ -1,6 +1,7 @@
-"""Cropping and whitening of images, one by one: nothing is learned from the others.
+"""Cropping and whitening of images, one by one, where nothing is learned from the others; and their mean.
 
-Source: Zhang et al. (2017), appendix A: the middle of 28 x 28 pixels of each image of CIFAR-10, then whitened.
+Source: Zhang et al. (2017), appendix A: the middle of 28 x 28 pixels of each image of CIFAR-10, then whitened. Patrini
+et al. (2017), section 5: the mean image taken from all.
 """
 
 from __future__ import annotations
@@ -47,6 +48,21 @@ def whiten_each(images: torch.Tensor) -> torch.Tensor:
     smallest = rows.shape[1] ** -0.5
     white = rows - rows.mean(1, keepdim=True)
     return white.div_(white.std(1, keepdim=True, correction=0).clamp_(min=smallest)).reshape(images.shape)
+
+
+def mean_image(images: torch.Tensor) -> torch.Tensor:
+    """``(C, H, W)`` the mean of each pixel over the images, added up in float64; take it from training images alone.
+
+    Args:
+        images: ``(N, C, H, W)`` floating numbers.
+
+    Raises:
+        DataError: these are no images, or there is none of them.
+    """
+    _must_be_images(images)
+    if not len(images) or not images.is_floating_point():
+        raise DataError(f"floating numbers of at least one image were required, {len(images)} of {images.dtype} came")
+    return images.mean(0, dtype=torch.float64).to(images.dtype)
 
 
 def _must_be_images(images: torch.Tensor) -> None:

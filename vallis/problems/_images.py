@@ -1,8 +1,9 @@
-"""From stored images to a task: choosing, cropping, scaling, whitening."""
+"""From stored images to a task: choosing, cropping, scaling, whitening, centring."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from vallis.core.losses import CrossEntropy
 from vallis.core.rng import Rng
 from vallis.core.types import Task
 from vallis.numerics.image_preparation import centre_crop as middle
-from vallis.numerics.image_preparation import whiten_each
+from vallis.numerics.image_preparation import mean_image, whiten_each
 from vallis.problems._choose import choose
 
 Whiten = Literal["none", "per_image"]
@@ -29,6 +30,7 @@ def image_task(
     num_test: int | None,
     whiten: Whiten,
     centre_crop: int | None = None,
+    subtract_mean_image: bool = False,
 ) -> Task:
     """A classification task with splits "train" and "test" out of stored images.
 
@@ -40,6 +42,7 @@ def image_task(
         num_test: likewise.
         whiten: see `prepare`.
         centre_crop: see `prepare`.
+        subtract_mean_image: after that, take the mean of the training images that were kept from every image.
 
     Raises:
         DataError: more examples are wanted than there are.
@@ -52,6 +55,9 @@ def image_task(
         # The identity of an example is its place in the whole data set, whatever else was chosen beside it.
         splits[split] = Arrays(x=prepare(x, whiten, centre_crop), y=y[chosen], index=chosen + first)
         first += len(y)
+    if subtract_mean_image:
+        mean = mean_image(splits["train"].x)
+        splits = {split: replace(held, x=held.x - mean) for split, held in splits.items()}
     return Task(name=name, splits=splits, loss=CrossEntropy())
 
 

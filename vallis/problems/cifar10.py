@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -60,6 +60,8 @@ class Cifar10:
         num_test: likewise of the test images.
         whiten: "per_image" gives every image mean 0 and standard deviation 1.
         centre_crop: cut a square of this side out of the middle (28 in Zhang et al. 2017); None keeps all 32.
+        subtract_mean_image: take the mean of the training images that were kept from every image, as for residual
+            networks in Patrini et al. (2017).
     """
 
     variant: Variant = "full"
@@ -67,6 +69,7 @@ class Cifar10:
     num_test: int | None = None
     whiten: Whiten = "none"
     centre_crop: int | None = None
+    subtract_mean_image: bool = field(default=False, metadata={"was": False})
 
     version: ClassVar[int] = 1
 
@@ -85,8 +88,17 @@ class Cifar10:
 
     def build(self, rng: Rng) -> tuple[Task, ...]:
         stored = load_cifar10(variant=self.variant)
-        how = {"num_train": self.num_train, "num_test": self.num_test, "centre_crop": self.centre_crop}
-        return (image_task("cifar10", stored, rng, whiten=self.whiten, **how),)
+        task = image_task(
+            "cifar10",
+            stored,
+            rng,
+            num_train=self.num_train,
+            num_test=self.num_test,
+            whiten=self.whiten,
+            centre_crop=self.centre_crop,
+            subtract_mean_image=self.subtract_mean_image,
+        )
+        return (task,)
 
 
 def load_cifar10(root: str | os.PathLike[str] | None = None, *, variant: Variant = "full") -> Content:

@@ -57,8 +57,10 @@ class FashionMnist:
 
     def build(self, rng: Rng) -> tuple[Task, ...]:
         stored = load_fashion_mnist()
-        how = {"num_train": self.num_train, "num_test": self.num_test}
-        return (image_task("fashion_mnist", stored, rng, whiten=self.whiten, **how),)
+        task = image_task(
+            "fashion_mnist", stored, rng, num_train=self.num_train, num_test=self.num_test, whiten=self.whiten
+        )
+        return (task,)
 
 
 def load_fashion_mnist(root: str | os.PathLike[str] | None = None) -> Content:
