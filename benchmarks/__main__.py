@@ -52,6 +52,7 @@ def _result(benchmark: Benchmark, repeats: int, budget: float) -> dict[str, Any]
         if benchmark.first_setting_decides and contests:
             missed = [entry["name"] for entry in contests[0]["entries"] if entry["verdict"] != "correct"]
         contest = hold(benchmark, setting, repeats, budget, missed)
+        contest["target"] = benchmark.targets.get(setting.fixture, benchmark.target)
         if benchmark.id in _WITH_MEMORY:
             _add_memory(benchmark, setting, contest)
         print(f"  ratio {contest['ratio']} to {contest['best_peer']}, {contest['ratios_to_references']}", flush=True)
@@ -61,7 +62,6 @@ def _result(benchmark: Benchmark, repeats: int, budget: float) -> dict[str, Any]
         "title": benchmark.title,
         "work": benchmark.work,
         "limit": benchmark.limit,
-        "target": benchmark.target,
         "compared": benchmark.compared,
         "remarks": list(benchmark.remarks),
         "machine": machine(),

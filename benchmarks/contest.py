@@ -70,6 +70,7 @@ class Benchmark:
 
     Attributes:
         target: ours over the best correct peer, in `compared`, at most.
+        targets: likewise, of fixtures that have one of their own.
         compared: "seconds", or "error" where both sides spend the same.
         judge: gives an answer its score; thoroughly once a contender, cheaply after that.
         first_setting_decides: who misses in the first setting has missed in the others, where nobody can judge.
@@ -85,6 +86,7 @@ class Benchmark:
     judge: Callable[[Setting, Answer, bool], Score]
     compared: Literal["seconds", "error"] = "seconds"
     first_setting_decides: bool = False
+    targets: Mapping[str, float] = field(default_factory=dict)
     remarks: Sequence[str] = ()
 
 

@@ -129,6 +129,7 @@ BENCHMARK = Benchmark(
     work=f"{NUM_STEPS} steps of 32 networks (P-MLP) or 8 (P-CNN), each with batches and initial weights of its own",
     limit=f"every parameter of every member within {LIMIT:g} of the same steps in float64, relative to its norm",
     target=0.12,
+    targets={"P-CNN": 0.6},
     settings=(*(Setting("P-MLP", size) for size in (1, 16, 32, 128)), Setting("P-CNN", 16)),
     contenders=(
         Contender(
@@ -165,7 +166,7 @@ BENCHMARK = Benchmark(
     ),
     judge=_judge,
     remarks=(
-        "The target was set at 0.12 for P-MLP and 0.6 for P-CNN. Of a bare loop the products, softmax, the update "
+        "Of a bare loop for P-MLP the products, softmax, the update "
         "and reading a batch alone take 0.11 at batches of 1, 0.12 at 16, 0.15 at 32 and 0.30 at 128; "
         "see the decision on populations. Building and tracing the networks is part of the time of Vallis, and not of "
         "that of torch. Members have the same bits together as alone.",

@@ -54,9 +54,9 @@ def _ratios(results: list[dict[str, Any]]) -> list[str]:
                 result["title"],
                 f"{contest['fixture']}, batches of {contest['batch_size']}",
                 contest["best_peer"] or "none is correct",
-                _ratio(contest["ratio"], result["target"], result["compared"]),
-                _ratio(contest.get("ratio_by_default"), result["target"], result["compared"]),
-                f"{result['target']:g}",
+                _ratio(contest["ratio"], contest["target"], result["compared"]),
+                _ratio(contest.get("ratio_by_default"), contest["target"], result["compared"]),
+                f"{contest['target']:g}",
                 references,
             )
             rows.append(_row(cells))
