@@ -79,6 +79,29 @@ def test_the_flip_is_real_and_the_way_is_at_a_right_angle() -> None:
     assert float(close[reached].double().mean()) > 0.7
 
 
+class Stripes(nn.Module):
+    """Class 1 within 0.1 of x = 1 and beyond x = -3: from 0 gradients lead to the further boundary."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bump = 2 * torch.relu(1 - ((x[:, 0] - 1) / 0.1) ** 2)
+        far = torch.sigmoid(-3 * (x[:, 0] + 3))
+        return torch.stack([x[:, 0] * 0 + 0.5, bump + far], dim=1)
+
+
+def test_a_way_begins_at_the_nearest_that_is_answered_otherwise() -> None:
+    """The exact distance from the origin to the stripe is 1 - 0.1 sqrt(3/4) but for the tail of the far side."""
+    x = torch.tensor([[0.0, 0.0], [0.1, 0.5]], dtype=torch.float64)
+    stripe = torch.tensor([[-9.0, 0.0], [1.0, 0.3], [0.5, 0.0]], dtype=torch.float64)
+    alone, guided = input_margins(Stripes(), x), input_margins(Stripes(), x, others=stripe)
+    assert bool((alone.distances > 2.5).all())
+    exact = 1 - 0.1 * 0.75**0.5 - x[:, 0]
+    torch.testing.assert_close(guided.distances, exact, atol=1e-3, rtol=0)
+    assert bool(guided.converged.all())
+    assert bool((Stripes()(guided.points).argmax(1) == 1).all())
+    by_one = input_margins(Stripes(), x[:1], others=stripe)
+    assert by_one.distances.equal(guided.distances[:1])
+
+
 def test_without_a_boundary_there_is_no_distance() -> None:
     class Sure(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -2,12 +2,13 @@
 
 From each input steps lead to the boundary of the linearised scores (DeepFool) until the answer changes; bisection puts
 the change between two points that were evaluated; then the foot of the input on the tangent of the boundary there gives
-a better direction, again and again, until the way to the boundary is at a right angle to it. What is found is a point
-of the boundary and so an upper bound, exact for linear scores whose nearest rival is looked at; at a right angle it is
-a local minimum of the distance or a saddle of it.
+a better direction, again and again, until the way to the boundary is at a right angle to it. A second way begins at the
+nearest of other inputs that is answered otherwise, and the shorter of both counts. What is found is a point of the
+boundary and so an upper bound, exact for linear scores whose nearest rival is looked at; at a right angle it is a local
+minimum of the distance or a saddle of it.
 
 Source: Moosavi-Dezfooli et al. (2016), DeepFool: a simple and accurate method to fool deep neural networks, algorithm
-    2; the bisection and the walk along the boundary are added.
+    2; the bisection, the walk along the boundary and the second way are added.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ def input_margins(
     scores: Scores,
     x: torch.Tensor,
     *,
+    others: torch.Tensor | None = None,
     max_steps: int = 50,
     num_rivals: int = 10,
     max_refinements: int = 20,
@@ -59,6 +61,7 @@ def input_margins(
     Args:
         scores: of a batch of inputs, at least two a input: a model in eval mode.
         x: ``(N, ...)`` floating.
+        others: ``(M, ...)`` inputs from whose nearest a second way begins; None takes `x` itself.
         max_steps: of DeepFool.
         num_rivals: how many other classes are looked at, those of the highest scores.
         max_refinements: of the direction.
@@ -73,13 +76,11 @@ def input_margins(
             f"{max_steps}, {num_rivals} and {tolerance} came: raise them"
         )
     search = _Search(scores, x, num_rivals)
-    reached, flipped = search.deep_fool(max_steps)
-    away = (reached - search.x).flatten(1)
-    lengths = away.norm(dim=1)
-    unit = away / lengths.clamp(min=torch.finfo(x.dtype).tiny)[:, None]
-    lengths = torch.where(flipped, lengths, torch.full_like(lengths, torch.inf))
-    lengths = search.bisected(unit, lengths)
-    unit, lengths, converged = search.refined(unit, lengths, max_refinements, tolerance)
+    starts = (search.deep_fool(max_steps), search.nearest_other(search.x if others is None else others.detach()))
+    first, second = (search.refined(*search.begun(*start), max_refinements, tolerance) for start in starts)
+    shorter = second[1] < first[1]
+    lengths, converged = (torch.where(shorter, second[part], first[part]) for part in (1, 2))
+    unit = torch.where(shorter[:, None], second[0], first[0])
     points = search.at(unit, lengths)
     rivals = search.answer(points)
     found = lengths.isfinite()
@@ -151,6 +152,20 @@ class _Search:
             if bool(flipped.all()):
                 break
         return here, flipped
+
+    def nearest_other(self, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The nearest of other inputs that is answered otherwise, and whether there is one."""
+        apart = torch.cdist(self.x.flatten(1), others.flatten(1))
+        apart[self.answers[:, None] == self.answer(others)[None, :]] = torch.inf
+        nearest = apart.min(1)
+        return others[nearest.indices], nearest.values.isfinite()
+
+    def begun(self, reached: torch.Tensor, flipped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Unit vectors ``(N, D)`` to points where the answer has changed, and the lengths ``(N,)`` to the change."""
+        away = (reached - self.x).flatten(1)
+        lengths = away.norm(dim=1)
+        unit = away / lengths.clamp(min=torch.finfo(self.x.dtype).tiny)[:, None]
+        return unit, self.bisected(unit, torch.where(flipped, lengths, torch.full_like(lengths, torch.inf)))
 
     def bisected(self, unit: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """The shortest length at which the answer was seen to have changed, between one where it had not and these."""

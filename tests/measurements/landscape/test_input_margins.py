@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+import vallis
 from tests.measurements.contract import RNG, measured
 from tests.numerics.solutions import AWKWARD, batch_norm, binary, built, classes, held, mlp, random
 from vallis.core.errors import SettingsError
 from vallis.core.losses import BinaryCrossEntropy
-from vallis.core.types import NotApplicable
+from vallis.core.types import NotApplicable, Solution
 from vallis.measurements.landscape.input_margins import InputMargins, median_interval
 from vallis.numerics.means import Floats
 
@@ -55,6 +56,23 @@ def test_a_single_logit_is_exact_too() -> None:
     with torch.no_grad():
         expected = (module(x)[:, 0] * (2 * y - 1) / module.weight.norm()).numpy()
     np.testing.assert_allclose(found.array("train_distances").data, expected, rtol=1e-6)
+
+
+def test_batches_do_not_say_where_ways_begin() -> None:
+    module, x, y = (
+        built(lambda: nn.Sequential(nn.Linear(2, 20), nn.ReLU(), nn.Linear(20, 3))),
+        random(40, 2),
+        classes(40),
+    )
+    with torch.no_grad():
+        module[0].weight.mul_(4)
+    whole, cut = (
+        vallis.measure(Solution.of(module.double(), nn.CrossEntropyLoss(), train=data), "input_margins")
+        for data in ((x.double(), y), [(x[at : at + 7].double(), y[at : at + 7]) for at in range(0, 40, 7)])
+    )
+    distances = whole.array("train_distances").data
+    np.testing.assert_allclose(cut.array("train_distances").data, distances, rtol=1e-9)
+    assert np.isfinite(distances).sum() > 30
 
 
 def test_the_median_lies_in_its_interval_as_often_as_it_says() -> None:

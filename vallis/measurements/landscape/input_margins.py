@@ -1,11 +1,12 @@
 """How far the examples are from the decision boundary, in the space of inputs.
 
-Definition: the Euclidean distance of an example to the nearest change of the answer that is found along gradients;
-    negative where the answer is wrong. Each is confirmed by the flip and has converged where the way to it is at a
-    right angle to the boundary. For linear scores whose nearest rival is looked at it is exact, else an upper bound.
+Definition: the Euclidean distance of an example to the nearest change of the answer that is found along gradients, on
+    ways that begin with DeepFool's steps and towards the nearest example that is answered otherwise; negative where the
+    answer is wrong. Each is confirmed by the flip and has converged where the way to it is at a right angle to the
+    boundary. For linear scores whose nearest rival is looked at it is exact, else an upper bound.
 Unit: that of the inputs.
 Source: Moosavi-Dezfooli et al. (2016), algorithm 2; Huang et al. (2019), section 4 (flat minima have wide margins).
-Cost: for each example about one gradient for each of `num_rivals` classes a step, and 30 passes forward a refinement.
+Cost: for each example about one gradient for each of `num_rivals` classes a step, and 60 passes forward a refinement.
 Says little when: inputs of other scales are compared; or few have converged, for the bound can be loose.
 """
 
@@ -47,6 +48,7 @@ from vallis.numerics.surface import surface
 
 _RESAMPLES = 200
 _LEVEL = 0.95
+_MOST_OTHERS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class InputMargins:
         num_bins: of the histograms, which share their edges.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -164,11 +166,13 @@ class InputMargins:
         scores = scores_around(objective)
         if scores is None:
             return None
+        others = _others(objective)
         distances, converged = [], []
         for batch in track(objective.batches(), "margins"):
             found = input_margins(
                 scores,
                 batch.x,
+                others=others,
                 max_steps=self.max_steps,
                 num_rivals=self.num_rivals,
                 max_refinements=self.max_refinements,
@@ -183,6 +187,17 @@ class InputMargins:
             distances.append((found.distances[rows].double() * signs).cpu().numpy())
             converged.append(found.converged[rows].cpu().numpy())
         return _Side(np.concatenate(distances), np.concatenate(converged))
+
+
+def _others(objective: Objective) -> torch.Tensor | None:
+    """The first examples, to whose nearest a way begins, however they are cut into batches; None if shapes differ."""
+    found: list[torch.Tensor] = []
+    for batch in objective.batches():
+        found.append(batch.x)
+        if sum(map(len, found)) >= _MOST_OTHERS:
+            break
+    alike = len({x.shape[1:] for x in found}) == 1
+    return torch.cat(found)[:_MOST_OTHERS] if alike else None
 
 
 @dataclass(frozen=True, eq=False)
