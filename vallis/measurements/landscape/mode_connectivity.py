@@ -46,7 +46,7 @@ class ModeConnectivity:
     Attributes:
         routes: which ways: "straight", "aligned", "curve", "band".
         align: curve and band lead to the second network with its units matched to those of the first.
-        split: over which examples the loss is taken, and ways are trained.
+        split: over which examples the loss is taken, and ways are trained: those of the first network.
         test_split: other examples that are looked at; left out when the task has none.
         max_examples: of more examples a random part of this size is looked at; ways are trained on all of them. None
             looks at all.
