@@ -391,3 +391,11 @@ def test_one_that_fails_on_a_part_of_a_small_batch_is_named_too(size: int) -> No
     with pytest.raises(ModelError, match="1 is a batch normalisation without running statistics") as caught:
         plain(module, train=(X[:size], Y[:size]))
     assert is_sentence(str(caught.value))
+
+
+def test_one_that_mixes_examples_is_named_where_all_losses_are_next_to_zero() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2))
+    with torch.no_grad():
+        module[2].bias[0] += 50.0
+    with pytest.raises(ModelError, match="1 is a batch normalisation without running statistics"):
+        plain(module, train=(X, torch.zeros_like(Y)))

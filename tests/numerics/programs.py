@@ -63,6 +63,13 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
         ),
         VECTORS,
     ),
+    "norms of the batch alone": (
+        lambda: nn.Sequential(
+            *(nn.Linear(64, 20), nn.BatchNorm1d(20, track_running_stats=False), nn.ReLU()),
+            *(nn.Linear(20, 20), nn.BatchNorm1d(20, affine=False, track_running_stats=False), nn.Linear(20, 10)),
+        ),
+        VECTORS,
+    ),
     "dropout": (
         lambda: nn.Sequential(
             nn.Linear(64, 50), nn.ReLU(), nn.Dropout(0.3), nn.Linear(50, 20), nn.Dropout(0.0), nn.Linear(20, 10)

@@ -197,3 +197,9 @@ def test_what_cannot_be_traced_is_said() -> None:
         find_permutations(Wavers(), random(2, 2))
     with pytest.raises(ModelError, match="one tensor"):
         find_permutations(Wavers(), {"x": random(2, 2)})
+
+
+def test_a_failure_is_told_in_a_sentence_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelError, match="tracing it raised RuntimeError"):
+        find_permutations(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), random(5, 7))
+    assert capsys.readouterr().err == ""

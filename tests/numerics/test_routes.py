@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,19 @@ def test_alignment_undoes_what_a_written_spec_allows() -> None:
         found = aligned(here, Rng(0), spec)
         assert found.vectors[1].equal(here.vectors[0])
     assert not here.vectors[1].equal(here.vectors[0])
+
+
+def test_units_of_half_precision_are_matched() -> None:
+    one = mlp()
+    low = replace(
+        one,
+        net=replace(one.net, module=copy.deepcopy(one.net.module).bfloat16()),
+        params={name: value.bfloat16() for name, value in one.params.items()},
+    )
+    turned = {name: value.flip(0) if name.startswith("0") else value for name, value in low.params.items()}
+    other = replace(low, params={**turned, "2.weight": turned["2.weight"].flip(1)})
+    here = Ends.of(Objective(low), Objective(other), rng=Rng(0))
+    assert aligned(here, Rng(0)).vectors[1].equal(here.vectors[0])
 
 
 def test_a_network_without_hidden_units_cannot_be_aligned() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.report import toy
 from vallis.core.types import Array, Claim, Estimate, Failed, Figure, NotApplicable, Note, Result, Source, Verdict
+from vallis.report.csv_figure import to_csv
 from vallis.report.page import write_examination
 from vallis.report.study_page import write_study
 
@@ -269,6 +270,14 @@ def test_a_figure_saves_itself_and_a_surface_can_be_turned(browser: Any, folder:
         drag(visit, "#plot-4", (0.5, 0.5), (0.7, 0.5))
         assert visit.evaluate(eye) != before
         assert visit.errors == []
+
+
+def test_the_page_writes_out_the_csv_byte_for_byte(browser: Any, folder: Path) -> None:
+    with Visit(browser, folder / "every/report.html") as visit:
+        for number, figure in list(enumerate(toy.figures()))[2::3]:  # a browser saves ten files of a page, no more
+            with visit.page.expect_download() as download:
+                visit.page.locator(f"button[aria-controls=plot-{number}][data-do=csv]").click()
+            assert Path(download.value.path()).read_bytes() == to_csv(figure).encode()
 
 
 def drag(visit: Visit, selector: str, start: tuple[float, float], stop: tuple[float, float]) -> None:

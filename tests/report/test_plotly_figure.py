@@ -105,9 +105,17 @@ def test_a_line_stands_in_the_legend_rather_than_its_band() -> None:
 
 def test_logarithmic_heights_are_coloured_by_their_exponent_and_hover_as_they_are() -> None:
     (trace,) = plotly_figure(toy.heatmap("log"))["data"]
-    np.testing.assert_allclose(trace["z"][0][0], np.log10(toy.SURFACE[0, 0]), rtol=1e-8)
-    np.testing.assert_allclose(trace["customdata"][0][0], toy.SURFACE[0, 0], rtol=1e-8)
+    np.testing.assert_allclose(trace["z"], np.log10(toy.SURFACE), rtol=5e-6)
+    np.testing.assert_allclose(trace["customdata"], toy.SURFACE, rtol=5e-6)
     assert "%{customdata" in trace["hovertemplate"]
+
+
+@pytest.mark.parametrize(("offset", "digits"), [(0.0, 6), (1.0, 6), (100.0, 8), (1e5, 9)])
+def test_heights_keep_the_digits_that_show(offset: float, digits: int) -> None:
+    z = offset + np.random.default_rng(0).random((9, 9))
+    (trace,) = plotly_figure(figure(Mark(kind="heatmap", x=np.arange(9), y=np.arange(9), z=z)))["data"]
+    np.testing.assert_allclose(trace["z"], z, rtol=0, atol=6e-4 if digits == 9 else 1e-5)
+    assert all(value == float(f"{value:.{digits}g}") for row in trace["z"] for value in row)
 
 
 def test_points_may_be_coloured_by_numbers() -> None:

@@ -176,6 +176,7 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
     weight = loss.weight(batch.y)
     if not weight > 0:
         return
+    _must_not_mix(objective.module)  # where all losses are next to zero those of the parts add up all the same
     outputs = _answer(objective, batch, split)
     whole = _mean(loss, outputs, batch.y)
     if not math.isfinite(whole):
@@ -193,12 +194,11 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
         else:
             return
     if trouble is not None:
-        _must_not_mix(objective.module)
         raise trouble
 
 
 def _must_not_mix(module: nn.Module) -> None:
-    """Says which layer it is, where something failed that batch statistics in eval mode make fail.
+    """Says which layer makes an answer depend on the other examples of its batch, in eval mode, too.
 
     Raises:
         ModelError: a layer normalises by the batch at hand.

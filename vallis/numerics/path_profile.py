@@ -32,7 +32,8 @@ class Seen:
         error: the share of wrong answers; NaN where nothing is classified.
         losses: ``(N,)`` of each example; None where the loss is no mean over them.
         wrong: ``(N,)`` the share of wrong answers of each example; None where nothing is classified.
-        weights: ``(N,)`` how much each counts.
+        weights: ``(N,)`` how much the loss of each counts.
+        answers: ``(N,)`` how many answers each has, which is how much its errors count; None where it has none.
     """
 
     loss: float
@@ -40,6 +41,7 @@ class Seen:
     losses: Floats | None
     wrong: Floats | None
     weights: Floats | None
+    answers: Floats | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +73,8 @@ class Profile:
     def of_examples(self, what: str = "losses") -> tuple[Floats, Floats] | None:
         """``(T, N)`` the losses (or "wrong") of each example and its weight ``(N,)``; None where there are none."""
         rows = [getattr(each, what) for each in self.seen]
-        if any(row is None for row in rows) or self.seen[0].weights is None:
-            return None
-        return np.stack(rows), self.seen[0].weights
+        weights = self.seen[0].weights if what == "losses" else self.seen[0].answers
+        return None if weights is None or any(row is None for row in rows) else (np.stack(rows), weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +82,10 @@ class Barrier:
     """How high a path rises above the straight line between its ends.
 
     Attributes:
-        height: the most that it does; 0 where it never does.
+        height: the most that it does; 0 where it never does. On few examples a low one is too high on the average.
         moment: where.
         stderr: over the choice of examples, by resampling them; None where the loss is no mean over examples.
-        interval: the central 95 % of the resampled heights; NaN where there is none.
+        interval: of 95 %, over the choice of examples; NaN where there is none.
     """
 
     height: float
@@ -116,14 +117,16 @@ def look(objective: Objective, point: Point) -> Seen:
                 rows = torch.zeros(2, len(term.batch), dtype=torch.float64)
                 rows[0].index_add_(0, judged.rows.cpu(), missed)
                 rows[1].index_add_(0, judged.rows.cpu(), torch.ones_like(missed))
-                misses.append(rows[0] / rows[1].clamp(min=1))
+                misses.append(rows)
     classified = judged_all and counted > 0
+    wrong_of, answers = torch.cat(misses, dim=1).numpy() if classified else (None, None)
     return Seen(
         loss=loss,
         error=wrong / counted if classified else float("nan"),
         losses=torch.cat(parts).numpy() if apart else None,
-        wrong=torch.cat(misses).numpy() if classified else None,
+        wrong=None if wrong_of is None or answers is None else wrong_of / np.maximum(answers, 1),
         weights=torch.cat(weights).numpy() if apart else None,
+        answers=answers,
     )
 
 
@@ -200,9 +203,9 @@ def barrier_of(profile: Profile, rng: Rng, what: str = "losses", num_resamples: 
     held = profile.of_examples(what)
     stderr, interval = None, (float("nan"), float("nan"))
     if held is not None and held[0].shape[1] > 1 and np.isfinite(held[0]).all():
-        heights = _resampled(profile.moments, *held, rng, num_resamples)
-        stderr = float(heights.std(ddof=1))
-        interval = (float(np.quantile(heights, 0.025)), float(np.quantile(heights, 0.975)))
+        risen = _resampled(profile.moments, *held, rng, num_resamples)
+        stderr = float(np.maximum(risen.max(axis=1), 0.0).std(ddof=1))
+        interval = _interval(above, risen)
     return Barrier(float(max(above[place], 0.0)), float(profile.moments[place]), stderr, interval)
 
 
@@ -213,12 +216,29 @@ def excess(moments: Floats, values: Floats) -> Floats:
 
 
 def _resampled(moments: Floats, values: Floats, weights: Floats, rng: Rng, count: int) -> Floats:
-    size, generator, heights = values.shape[1], rng.numpy(), []
+    """``(R, T)`` by how much resampled examples lie above the line between the ends."""
+    size, generator, risen = values.shape[1], rng.numpy(), []
     for _ in range(count):
         drawn = np.bincount(generator.integers(size, size=size), minlength=size) * weights
         if drawn.sum() > 0:
-            heights.append(max(float(excess(moments, values @ drawn / drawn.sum()).max()), 0.0))
-    return np.array(heights)
+            risen.append(excess(moments, values @ drawn / drawn.sum()))
+    return np.array(risen)
+
+
+def _interval(above: Floats, risen: Floats) -> tuple[float, float]:
+    """Where the barrier lies in 95 of 100 cases.
+
+    The largest of many means is too large on the average, and resampling adds as much again, so quantiles of resampled
+    heights lie above a low barrier. But a way rises at least by what any of its points is sure to do, all together,
+    and at most by what one of them may do.
+    """
+    spread = risen.std(axis=0, ddof=1)
+    unsure = spread > 1e-9 * spread.max()
+    moved = np.zeros_like(risen)
+    moved[:, unsure] = (risen - above)[:, unsure] / spread[unsure]
+    lowest = (above - np.quantile(moved.max(axis=1), 0.975) * spread).max()
+    highest = max(np.quantile(risen, 0.975, axis=0).max(), above.max())
+    return float(max(lowest, 0.0)), float(max(highest, 0.0))
 
 
 def _halves(seen: dict[float, tuple[Seen, ...]], place: int, tolerance: float) -> list[float]:

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional as F
 
 from vallis.core import tree
@@ -132,7 +131,7 @@ def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
     try:
         with preserving_global_state(), torch.no_grad():
             traced = fx.symbolic_trace(module)
-            ShapeProp(traced).propagate(x)
+            _Shapes(traced).run(x)
     except Exception as error:
         raise ModelError(
             "a network whose forward can be traced was required, tracing it raised "
@@ -151,6 +150,16 @@ def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
         if place.name in free:
             groups.join(group, _HELD)
     return _proved(_spec(groups), module, x)
+
+
+class _Shapes(fx.Interpreter):
+    """Notes the shapes of what lies between; torch's own way of it prints a traceback where the network fails."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        """What the node gives."""
+        found = super().run_node(n)
+        n.meta["shape"] = found.shape if isinstance(found, torch.Tensor) else None
+        return found
 
 
 def _cause(error: Exception) -> str:
@@ -200,8 +209,8 @@ def _spec(groups: _Groups) -> PermutationSpec:
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:
-    found = node.meta.get("tensor_meta")
-    return tuple(found.shape) if found is not None and hasattr(found, "shape") else None
+    found: torch.Size | None = node.meta.get("shape")
+    return None if found is None else tuple(found)
 
 
 def _after(

@@ -175,8 +175,9 @@ def _kernel_of(name: str, module: nn.Module, names: Mapping[int, str], trained: 
         assert weight is not None and isinstance(module, nn.modules.conv._ConvNd)
         return _convolution(module, weight, bias, trained)
     if isinstance(module, _BatchNorm) and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-        kept = (own["running_mean"], own["running_var"], own["num_batches_tracked"])
-        running = kept if module.track_running_stats else None
+        running = None
+        if module.track_running_stats:
+            running = (own["running_mean"], own["running_var"], own["num_batches_tracked"])
         return BatchNorm(weight, bias, trained, running, module.momentum, module.eps)
     if type(module) is nn.LayerNorm:
         return LayerNorm(weight, bias, trained, list(module.normalized_shape), module.eps)

@@ -124,7 +124,8 @@ def aligned(ends: Ends, rng: Rng, spec: PermutationSpec | None = None) -> Ends:
     start, end = ends.start, ends.end
     if spec is None:
         batch = next(start.batches())
-        spec = find_permutations(start.module, batch.x)
+        # Of half precision the weights are raised elsewhere, the module is not.
+        spec = find_permutations(copy.deepcopy(start.module).to(start.dtype), batch.x)
     if not spec.groups:
         raise ModelError("a network with units that may change places was required, none came: leave align out")
     one, other = (dict(zip(held.names, held.origin, strict=True)) for held in (start, end))

@@ -13,7 +13,7 @@ import numpy as np
 
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import style
-from vallis.report.clean import GRIDS, clean, colour_places
+from vallis.report.clean import GRIDS, Floats, clean, colour_places
 from vallis.report.geometry import (
     categories,
     colour_range,
@@ -174,10 +174,11 @@ def _grid(figure: Figure, mark: Mark) -> Spec:
         "hovertemplate": hover,
     }
     if mark.kind == "heatmap":
-        return {"type": "heatmap", "z": _plain(values), **shared} | ({"customdata": _plain(mark.z)} if by_hand else {})
+        hovered = {"customdata": _heights(mark.z)} if by_hand else {}
+        return {"type": "heatmap", "z": _heights(values), **shared, **hovered}
     light = {"ambient": 0.75, "diffuse": 0.5, "specular": 0.08, "roughness": 0.9}
     lines = {"z": {"show": True, "usecolormap": False, "color": "rgba(255,255,255,0.35)", "width": 1}}
-    surface = {"type": "surface", "z": _plain(mark.z), "surfacecolor": _plain(values), "lighting": light}
+    surface = {"type": "surface", "z": _heights(mark.z), "surfacecolor": _heights(values), "lighting": light}
     shared["showscale"] = False  # the axis of height says the same
     return {**surface, **shared, "contours": lines}
 
@@ -208,7 +209,7 @@ def _images(mark: Mark) -> Spec:
     lowest, highest, _ = colour_range(mark.z)
     return {
         "type": "heatmap",
-        "z": _plain(tiled),
+        "z": _heights(tiled),
         "zmin": lowest,
         "zmax": highest,
         "colorscale": [list(stop) for stop in style.stops(style.GREY)],
@@ -246,15 +247,23 @@ def _runs(known: Any) -> list[slice]:
     return [slice(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _plain(values: Any) -> Any:
+def _plain(values: Any, digits: int = 9) -> Any:
     """Nested lists with None for gaps and at most nine digits: what a screen can show, at half the bytes."""
     if isinstance(values, np.ndarray):
         values = values.tolist()
     if isinstance(values, list):
-        return [_plain(value) for value in values]
+        return [_plain(value, digits) for value in values]
     if isinstance(values, str):
         return escape(values)
-    return float(f"{values:.9g}") if math.isfinite(values) else None
+    return float(f"{values:.{digits}g}") if math.isfinite(values) else None
+
+
+def _heights(values: Floats) -> Any:
+    """A grid, of which no screen shows more than five or six digits: more of one that is flat and far from zero."""
+    known = values[np.isfinite(values)]
+    largest = float(np.abs(known).max(initial=0.0))
+    span = float(np.ptp(known / largest)) if largest else 0.0
+    return _plain(values, min(9, 6 + math.floor(-math.log10(min(1.0, span)))) if span else 9)
 
 
 def _faint(colour: str, opacity: float) -> str:

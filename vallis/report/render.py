@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from vallis.core.numbers import MINUS, count, is_exact, probability, written
 from vallis.core.types import Figure
 from vallis.report import prose, style
-from vallis.report.csv_figure import to_csv
+from vallis.report.csv_figure import to_pieces
 from vallis.report.figure import describe
 from vallis.report.plotly_figure import plotly_figure, tokens
 
@@ -55,7 +55,7 @@ class Gallery:
 
         spec = plotly_figure(figure)
         file = prose.slug(figure.name)
-        self.figures.append({"file": file, "title": figure.title, **spec, "csv": to_csv(figure)})
+        self.figures.append({"file": file, "title": figure.title, **spec, "csv": to_pieces(figure)})
         place, caption = len(self.figures) - 1, clean(figure).caption
         return Drawn(place=place, name=figure.name, title=figure.title, caption=caption, alt=describe(figure))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tests.measurements.contract import RNG, measured
 from tests.numerics.solutions import AWKWARD, held, mlp, random, regression
@@ -47,6 +48,15 @@ def test_a_minimum_that_an_affine_function_reaches_is_not_called_bad() -> None:
     found = measured(few, mlp())
     assert [note.code for note in found.notes] == ["affine_fits"]
     assert "it is not bad" in few.reading(found)
+
+
+def test_examples_that_come_class_by_class_are_of_all_classes() -> None:
+    y = torch.arange(2).repeat_interleave(60)
+    solution = held(mlp().net.module, random(120, 2), y)
+    found = measured(replace(CHECK, num_directions=2, num_steps=2), solution)
+    assert found.estimate("target_variance").n == 50
+    assert found.estimate("target_variance").value > 0.1
+    assert found.estimate("better_loss").value < found.estimate("minimum_loss").value
 
 
 def test_what_it_cannot_be_built_of() -> None:

@@ -56,15 +56,15 @@ class ConstructedMinimum:
     Attributes:
         width: hidden units, at least as many as targets an example.
         split: whose examples.
-        max_examples: the first so many of them.
+        max_examples: of more examples a random part of this size is taken: the first may be all of one class.
         radii: distances at which random directions are tried.
         num_directions: how many.
         num_steps: of gradient descent from beside the minimum.
         noise: how far beside it the descent begins, in each weight.
-        seed: of directions and noise.
+        seed: of that part, of directions and noise.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -96,12 +96,12 @@ class ConstructedMinimum:
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
         solution: Solution = subject
+        stream = Rng(self.seed).child("constructed_minimum")
         try:
-            x, y = self._examples(solution)
+            x, y = self._examples(solution, stream.child("examples"))
             minimum = affine_minimum(x, y, self.width)
         except UsageError as trouble:
             return NotApplicable(note=Note(code="not_built", text=f"No network was built: {trouble}."))
-        stream = Rng(self.seed).child("constructed_minimum")
         plateau = dead_plateau(x, y, self.width, stream.child("plateau"))
         better = better_point(x, y, self.width, stream.child("better"))
         grounds = [_ground(held, x, y) for held in (minimum, plateau, better)]
@@ -156,9 +156,9 @@ class ConstructedMinimum:
             return f"{said}; it is bad, for another point of the same network has a loss of {better:.2g}."
         return f"{said}; no better point of this width was found."
 
-    def _examples(self, solution: Solution) -> tuple[torch.Tensor, torch.Tensor]:
+    def _examples(self, solution: Solution, rng: Rng) -> tuple[torch.Tensor, torch.Tensor]:
         data = solution.task.splits[self.split]
-        batch = data.take(torch.arange(min(len(data), self.max_examples)))
+        batch = data.take(torch.randperm(len(data), generator=rng.torch())[: self.max_examples].sort().values)
         if not isinstance(batch.x, torch.Tensor) or not batch.x.is_floating_point() or batch.x.ndim < 2:
             raise DataError("inputs in one tensor of numbers were required, others came: choose another problem")
         (targets,) = regression_targets(solution.task.loss, [batch.y.cpu()])
@@ -188,7 +188,7 @@ _FITTED = Note(
 
 
 def _is_fitted(residual: float, variance: float) -> bool:
-    return residual <= 1e-12 * variance
+    return residual <= max(1e-12 * variance, 1e-24)  # of equal targets the variance is 0, and the residual rounding
 
 
 def _ground(held: Written, x: torch.Tensor, y: torch.Tensor) -> Objective:

@@ -12,7 +12,8 @@ Source: Frankle et al. (2020), section 2; Garipov et al. (2018), section 3; Drax
 Cost: a third of a gradient a point of a way and split, some 30 points a way; `num_steps` gradients on a batch for the
     curve; steps times pivots for the band.
 Says little when: a straight barrier is high, which permuted units alone can do; or when a trained way is low, for that
-    a way was found at this budget says so, and that none was found says nothing.
+    a way was found at this budget says so, and that none was found says nothing; or when a low barrier is measured on
+    few examples, for the highest of several means is too high on the average. Its interval allows for that.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class ModeConnectivity:
     Attributes:
         routes: which ways: "straight", "aligned", "curve", "band".
         align: curve and band lead to the second network with its units matched to those of the first.
-        split: over which examples the loss is taken, and ways are trained.
+        split: over which examples the loss is taken, and ways are trained: those of the first network.
         test_split: other examples that are looked at; left out when the task has none.
         max_examples: of more examples a random part of this size is looked at; ways are trained on all of them. None
             looks at all.
@@ -65,7 +66,7 @@ class ModeConnectivity:
         seed: of the search for ways; what is found is a fact about the networks and this seed.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     takes: ClassVar[str] = "pair"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()

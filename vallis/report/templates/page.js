@@ -172,12 +172,24 @@
     link.remove();
   }
 
+  // A grid comes in short: its rows are written out here.
+  function csvOf(figure) {
+    return figure.csv.map(function (piece) {
+      if (typeof piece === "string") return piece;
+      return piece.z.map(function (row, across) {
+        return row.split(",").map(function (height, along) {
+          return [piece.head, piece.x[along], piece.y[across], height].join(",") + ",,,\n";
+        }).join("");
+      }).join("");
+    });
+  }
+
   function press(button) {
     var plot = document.getElementById(button.getAttribute("aria-controls"));
     var figure = page.figures[Number(plot.dataset.plot)];
     var wanted = button.dataset.do;
     if (wanted === "csv") {
-      var address = URL.createObjectURL(new Blob([figure.csv], { type: "text/csv;charset=utf-8" }));
+      var address = URL.createObjectURL(new Blob(csvOf(figure), { type: "text/csv;charset=utf-8" }));
       save(address, figure.file + ".csv");
       window.setTimeout(function () { URL.revokeObjectURL(address); }, 10000);
     } else if (wanted === "reset") {
