@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 
 import torch
@@ -69,6 +70,10 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
             *(nn.Linear(20, 20), nn.BatchNorm1d(20, affine=False, track_running_stats=False), nn.Linear(20, 10)),
         ),
         VECTORS,
+    ),
+    "one number at a time": (
+        lambda: nn.Sequential(nn.Linear(64, 1), nn.LeakyReLU(), nn.Linear(1, 7), nn.LeakyReLU(), nn.Linear(7, 10)),
+        (1, 64),
     ),
     "dropout": (
         lambda: nn.Sequential(
@@ -212,6 +217,13 @@ def hooked() -> nn.Module:
     return module
 
 
+def replaced() -> nn.Module:
+    """Cuts off what no few random examples reach."""
+    module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    module[1].forward = types.MethodType(lambda self, x: F.relu(x).clamp(max=1e3), module[1])
+    return module
+
+
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "recurrent": (lambda: nn.LSTM(4, 4), "no kernel"),
     "branching": (Branching, "traced"),
@@ -224,6 +236,7 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "idle": (Idle, "not used"),
     "writing": (Writing, "writes"),
     "hooked": (hooked, "hooks"),
+    "replaced": (replaced, "1 was given another forward function"),
     "embedding": (lambda: nn.Embedding(4, 4), "no kernel"),
     "reflecting": (lambda: nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), "pads by reflect"),
     "lopsided": (lambda: nn.Sequential(nn.Conv2d(1, 1, 2, padding="same")), "one side"),

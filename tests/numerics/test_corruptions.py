@@ -88,3 +88,5 @@ def test_what_cannot_be_corrupted_is_refused() -> None:
                 move(flat, Rng(0))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="convert them to float32"):
         gaussian(torch.zeros(3, 4, dtype=torch.uint8), torch.rand(3, 4), Rng(0))
+    with pytest.raises(DataError, match=r"training inputs of shape \(4,\) each were required, \(5,\) came"):
+        gaussian(torch.zeros(3, 4), torch.rand(3, 5), Rng(0))

@@ -265,6 +265,22 @@ def test_what_a_loop_has_at_hand_will_do() -> None:
     assert repr(DynamicsRecorder()) == "DynamicsRecorder(0 examples, presentations of each: 0)"
 
 
+def test_steps_losses_and_presentations_that_numpy_counted() -> None:
+    recorder = DynamicsRecorder(num_examples=2)
+    recorder.update([0, 1], torch.zeros(2, 3), torch.tensor([0, 1]), losses=np.ones(2), step=np.int64(7))  # type: ignore[arg-type]
+    assert recorder.recorded["updates"].tolist() == [[7, 7]]
+    assert recorder.mean_loss().tolist() == [1.0, 1.0]
+    assert torch.equal(recorder.error_norm(stop=np.int64(3)), recorder.error_norm())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("step", [1.5, 2**31, "3"])
+def test_a_step_that_is_none_is_refused(step: Any) -> None:
+    recorder = DynamicsRecorder(num_examples=2)
+    with pytest.raises(DataError, match="a whole number of at most 32 bits was required as step"):
+        recorder.update([0, 1], torch.zeros(2, 3), torch.tensor([0, 1]), step=step)
+    assert recorder.num_updates == 0
+
+
 @pytest.mark.parametrize(
     ("index", "logits", "said"),
     [

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[Kernel, Reference, tuple[int, ...], tuple[int, ...], int]
         6,
     ),
     "batch norm": (
-        BatchNorm("weight", "bias", BOTH, None, 0.1, 1e-5),
+        BatchNorm("weight", "bias", BOTH, (None, None, None), 0.1, 1e-5),
         lambda x, w, b: F.batch_norm(x, None, None, w, b, True, 0.1, 1e-5),
         (6, 4, 3, 3),
         (4,),

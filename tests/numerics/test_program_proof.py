@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from tests.numerics.programs import NETS
 from vallis.numerics.program_proof import is_proved
@@ -64,19 +62,11 @@ class Doubled(Pair):
         return found
 
 
-def replaced() -> nn.Module:
-    module = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
-    layer = module[0]
-    layer.forward = types.MethodType(lambda self, x: F.linear(x, 2 * self.weight, self.bias), layer)
-    return module
-
-
 SECRETIVE: dict[str, Callable[[], nn.Module]] = {
     "a gradient is stopped": lambda: Pair(stopped),
     "a value is written over": Rectified,
     "a norm is frozen": lambda: FrozenNorm(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)),
     "it is called in a way of its own": lambda: Doubled(torch.tanh),
-    "a layer was given another function": replaced,
 }
 
 

@@ -30,7 +30,7 @@ def _frozen(net: nn.Sequential, place: int) -> nn.Sequential:
 
 
 CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    **{name: NETS[name] for name in ("a layer alone", "dense", "dropout")},
+    **{name: NETS[name] for name in ("a layer alone", "dense", "dropout", "one number at a time")},
     "exact activations": (
         lambda: nn.Sequential(
             *(nn.LeakyReLU(0.1), nn.Linear(64, 32), nn.ReLU(), nn.LeakyReLU(0.2), nn.Linear(32, 16), nn.ReLU()),

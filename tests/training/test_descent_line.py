@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tests.training.runs import begin, bits, follow, ground, saw
+from vallis.core.data import Arrays
 from vallis.core.losses import CrossEntropy, SquaredError
 from vallis.core.types import Net
 from vallis.models.convnet import Convnet
@@ -53,6 +54,22 @@ def test_what_is_no_line_is_left_to_autograd() -> None:
     assert begin(GradientDescent(optimizer="LBFGS", batch_size=None), net, tasks).line is None
     recurrent = Net(module=nn.Sequential(nn.Flatten(), nn.Linear(2, 2), nn.RReLU()).eval())
     assert begin(PLAIN, recurrent, tasks).line is None
+
+
+def test_numbers_that_a_vector_rounds_otherwise_at_its_end_are_left_to_autograd() -> None:
+    net, (task,) = ground(Blobs(), Mlp(widths=(9,)))
+    train = task.splits["train"]
+    assert isinstance(train, Arrays)
+    halved = replace(task, splits={"train": replace(train, x=train.x.bfloat16())})
+    assert begin(PLAIN, net, (task,)).line is not None
+    assert begin(PLAIN, Net(module=net.module.bfloat16()), (halved,)).line is None
+
+
+def test_weights_in_another_layout_are_left_to_autograd() -> None:
+    net, tasks = ground(Bars(), Convnet(channels=(3, 4)))
+    assert begin(PLAIN, net, tasks).line is not None
+    net.module.to(memory_format=torch.channels_last)
+    assert begin(PLAIN, net, tasks).line is None
 
 
 def test_every_parameter_begins_where_a_tensor_of_its_own_would() -> None:

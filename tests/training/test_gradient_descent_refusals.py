@@ -64,6 +64,7 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], said: str) ->
         (GradientDescent(augmentation="flip"), Blobs(), TinyMlp(), SettingsError, r"\(B, C, H, W\)"),
         (GradientDescent(stop_train_accuracy=1.0), LinearRegression(), LinearModel(), SettingsError, "stop_train_loss"),
         (GradientDescent(batch_size=23), Bars(), TinyConvnet(), SettingsError, "stands alone"),
+        (GradientDescent(batch_size=1), Bars(), TinyConvnet(), SettingsError, "stands alone"),
     ],
 )
 def test_what_does_not_fit_the_net_is_refused(training: Any, problem: Any, model: Any, error: Any, said: str) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import torch
 
+from vallis.numerics.same_bits import Way
+
 
 def _affine_each(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, out: torch.Tensor) -> None:
     for rows, matrix, shift, place in _each(x, weight, bias, out):
@@ -57,6 +59,15 @@ def _input_batched(slope: torch.Tensor, weight: torch.Tensor, out: torch.Tensor)
     torch.bmm(slope, weight, out=out)
 
 
+def _turned_input_each(slope: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
+    for part, matrix, place in _each(slope, weight, out):
+        torch.mm(matrix.t(), part.t(), out=place.t())
+
+
+def _turned_input_batched(slope: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
+    torch.bmm(weight.transpose(1, 2), slope.transpose(1, 2), out=out.transpose(1, 2))
+
+
 def _bias_each(slope: torch.Tensor, out: torch.Tensor) -> None:
     for part, place in _each(slope, out):
         torch.sum(part, 0, out=place)
@@ -80,3 +91,9 @@ WEIGHT_SLOPES = (_weight_each, _weight_batched)
 BIAS_SLOPES = (_bias_each, _bias_batched)
 # Slopes d ``(K, B, O)``, W ``(K, O, I)``, then ``d_k W_k`` ``(K, B, I)``.
 INPUT_SLOPES = (_input_each, _input_batched)
+_TURNED_INPUT_SLOPES = (_turned_input_each, _turned_input_batched)
+
+
+def input_slopes_of(rows: Sequence[int]) -> tuple[Way, ...]:
+    """The ways to the slopes of inputs of this shape; torch multiplies the other way round for one number alone."""
+    return _TURNED_INPUT_SLOPES if tuple(rows) == (1, 1) else INPUT_SLOPES

@@ -92,13 +92,18 @@ def gaussian(x: torch.Tensor, train: torch.Tensor, rng: Rng) -> torch.Tensor:
         rng: the stream that draws.
 
     Raises:
-        DataError: these are no floating numbers.
+        DataError: these are no floating numbers, or the training inputs have another shape.
     """
     must_be_rng(rng)
     for given in (x, train):
         if not (isinstance(given, torch.Tensor) and given.is_floating_point() and len(given)):
             came = f"{given.dtype} {tuple(given.shape)}" if isinstance(given, torch.Tensor) else type(given).__name__
             raise DataError(f"inputs of floating numbers were required, {came} came: convert them to float32")
+    if train.ndim > 1 and train.shape[1:] != x.shape[1:]:
+        raise DataError(
+            f"training inputs of shape {tuple(x.shape[1:])} each were required, {tuple(train.shape[1:])} came: give "
+            "those of the same problem, or train.flatten() for one mean and variance of all places"
+        )
     std, mean = torch.std_mean(train, dim=0, correction=0)
     return torch.randn(x.shape, generator=rng.torch(), dtype=x.dtype).to(x.device).mul_(std).add_(mean)
 

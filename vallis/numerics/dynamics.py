@@ -128,17 +128,19 @@ class DynamicsRecorder:
             logits: ``(B, C)``, ``(B, C, T)`` or ``(B,)``, with or without a graph, of any floating type and device.
             targets: what they are judged against, a tensor or an array; an example none of whose targets counts is not
                 presented.
-            losses: ``(B,)`` to be recorded in place of the cross-entropy.
+            losses: ``(B,)`` to be recorded in place of the cross-entropy, a tensor or an array.
             step: the number of the step, by which `merged` orders presentations; None counts the updates.
 
         Raises:
-            DataError: the shapes do not fit, an identity is unknown, or a target is no class and not `ignore_index`.
+            DataError: the shapes do not fit, an identity is unknown, a target is no class and not `ignore_index`, or
+                the step is no whole number of 32 bits.
         """
         with torch.inference_mode(False), torch.no_grad():
             held = targets if isinstance(targets, torch.Tensor) else torch.as_tensor(targets)
             seen = presentations(logits, held, self.kind, self.ignore_index)
             must_be_classes(logits, held, self.kind, self.ignore_index)
-            self.record(index, seen, losses=losses, step=step)
+            own = None if losses is None else torch.as_tensor(losses)
+            self.record(index, seen, losses=own, step=None if step is None else _step(step))
 
     def record(
         self,
@@ -342,6 +344,16 @@ def _number(number: Any) -> int:
             f"whole numbers of examples and presentations were required, a {type(number).__name__} came: give "
             "such as len(dataset)"
         ) from error
+
+
+def _step(step: Any) -> int:
+    try:
+        number = operator.index(step)
+    except TypeError:
+        number = None
+    if number is None or not -(2**31) <= number < 2**31:
+        raise DataError(f"a whole number of at most 32 bits was required as step, {step!r} came: count steps from 0")
+    return number
 
 
 def _count(count: Any) -> int:

@@ -7,7 +7,9 @@ presentation is counted from 0. What needs a presentation is NaN, or -1, for an 
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -84,12 +86,14 @@ def error_norm(norms: torch.Tensor, seen: torch.Tensor, start: int = 0, stop: in
     Raises:
         SettingsError: they are no whole numbers with 0 <= start < stop.
     """
-    if not (_is_place(start) and (stop is None or (_is_place(stop) and start < stop))):
+    first, last = _place(start), None if stop is None else _place(stop)
+    if first < 0 or (last is not None and last <= first):
         raise SettingsError(
             f"presentations from start to before stop, counted from 0, were required, start={start!r} and "
             f"stop={stop!r} came: give such as start=0, stop=10"
         )
-    return mean_of(norms[start:stop], (seen - start).clamp(min=0, max=len(norms[start:stop])))
+    norms = norms[first:last]
+    return mean_of(norms, (seen - first).clamp(min=0, max=len(norms)))
 
 
 def cartography(probabilities: torch.Tensor, correct: torch.Tensor, seen: torch.Tensor) -> Cartography:
@@ -101,8 +105,12 @@ def cartography(probabilities: torch.Tensor, correct: torch.Tensor, seen: torch.
     )
 
 
-def _is_place(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _place(value: Any) -> int:
+    """A whole number of any kind; below 0 for what is none."""
+    try:
+        return -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return -1
 
 
 def within(recorded: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:

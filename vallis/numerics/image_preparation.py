@@ -61,7 +61,10 @@ def mean_image(images: torch.Tensor) -> torch.Tensor:
     """
     _must_be_images(images)
     if not len(images) or not images.is_floating_point():
-        raise DataError(f"floating numbers of at least one image were required, {len(images)} of {images.dtype} came")
+        raise DataError(
+            f"floating numbers of at least one image were required, {len(images)} of {images.dtype} came: give the "
+            "training images, their pixels divided by 255"
+        )
     return images.mean(0, dtype=torch.float64).to(images.dtype)
 
 

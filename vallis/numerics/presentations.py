@@ -118,8 +118,8 @@ def _categorical(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int)
     if logits.ndim < 2 or logits.shape[1] < 2 or not fits:
         raise DataError(
             f"logits (B, C) or (B, C, T) of at least two classes with classes (B,) or (B, T) were required, "
-            f"{_shape(logits)} logits and {_shape(targets)} {targets.dtype} targets came: move the class axis to the "
-            'second place, or say kind="binary"'
+            f"{_shape(logits)} logits and {_shape(targets)} {targets.dtype} targets came: give whole numbers, move the "
+            'class axis to the second place, or say kind="binary"'
         )
     if shares:
         return _of_shares(logits, targets.to(logits.dtype))

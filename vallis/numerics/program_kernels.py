@@ -61,7 +61,7 @@ class Linear:
     trained: frozenset[str]
 
     def forward(self, weights: Weights, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        weight, rows = weights.values[self.weight].t(), x.reshape(-1, x.shape[-1])
+        weight, rows = weights.values[self.weight].t(), x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
         out = torch.mm(rows, weight) if self.bias is None else torch.addmm(weights.values[self.bias], rows, weight)
         return out if x.ndim == 2 else out.view(*x.shape[:-1], -1), (rows, x.shape)
 
@@ -74,7 +74,19 @@ class Linear:
             torch.mm(slope.t(), rows, out=weights.slopes[self.weight])
         if self.bias in self.trained:
             torch.sum(slope, 0, out=weights.slopes[self.bias])
-        return (torch.mm(slope, weights.values[self.weight]).view(shape) if wanted[0] else None,)
+        if not wanted[0]:
+            return (None,)
+        weight = weights.values[self.weight]
+        found = torch.mm(weight.t(), slope.t()).t() if is_turned(rows) else torch.mm(slope, weight)
+        return (found.view(shape),)
+
+
+def is_turned(rows: torch.Tensor) -> bool:
+    """Whether a matrix is to torch one that was turned over: then it sums the slopes of a product the other way round.
+
+    One number alone is such a matrix.
+    """
+    return rows.stride() == (1, rows.shape[0])
 
 
 @dataclass(frozen=True)
@@ -121,12 +133,12 @@ class BatchNorm:
     weight: str | None
     bias: str | None
     trained: frozenset[str]
-    running: tuple[str, str, str] | None
+    running: tuple[str | None, str | None, str | None]
     momentum: float | None
     eps: float
 
     def forward(self, weights: Weights, x: torch.Tensor) -> tuple[torch.Tensor, Any]:
-        mean, var, count = (None, None, None) if self.running is None else (weights.values[n] for n in self.running)
+        mean, var, count = (None if name is None else weights.values[name] for name in self.running)
         momentum = self.momentum
         if count is not None:
             count.add_(1)

@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 
-from vallis.numerics.batched_products import AFFINE, BIAS_SLOPES, INPUT_SLOPES, LINEAR, WEIGHT_SLOPES
+from vallis.numerics.batched_products import AFFINE, BIAS_SLOPES, LINEAR, WEIGHT_SLOPES, input_slopes_of
 from vallis.numerics.batched_values import slopes_of, values_of
 from vallis.numerics.program import Instruction, Program, Slot
 from vallis.numerics.program_kernels import Activation, Dropout, Flatten, Linear
@@ -139,7 +139,7 @@ def _linear(kernel: Linear, members: Members, x: Stacked, is_wanted: bool) -> _L
         if not is_wanted:
             return calls, None
         found = Stacked.empty(len(members), rows.shape, slope.rows)
-        calls.append(bound(INPUT_SLOPES, slope.whole, weight, found.whole))
+        calls.append(bound(input_slopes_of(rows.shape), slope.whole, weight, found.whole))
         return calls, found.reshaped(*x.shape)
 
     return _Layer(out.reshaped(*x.shape[:-1], weight.shape[1]), [forward], back, is_product=True)

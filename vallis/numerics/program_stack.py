@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from vallis.numerics.batched_products import AFFINE, BIAS_SLOPES, INPUT_SLOPES, LINEAR, WEIGHT_SLOPES
+from vallis.numerics.batched_products import AFFINE, BIAS_SLOPES, LINEAR, WEIGHT_SLOPES, input_slopes_of
 from vallis.numerics.batched_values import slopes_of, values_of
 from vallis.numerics.program import Program, filled
 from vallis.numerics.program_kernels import (
@@ -153,8 +153,8 @@ def _(kernel: Linear, members: Members, kept: Any, slope: Stacked, wanted: tuple
         members.run(kernel.weight, BIAS_SLOPES, slope.whole, members.slopes[kernel.bias])
     if not wanted[0]:
         return (None,)
-    found = members.room((kernel.weight, INPUT_SLOPES), rows.shape, slope.rows)
-    members.run(kernel.weight, INPUT_SLOPES, slope.whole, members.values[kernel.weight], found.whole)
+    found, ways = members.room((kernel.weight, "slopes"), rows.shape, slope.rows), input_slopes_of(rows.shape)
+    members.run(kernel.weight, ways, slope.whole, members.values[kernel.weight], found.whole)
     return (found if len(shape) == 2 else found.reshaped(*shape),)
 
 

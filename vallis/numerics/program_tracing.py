@@ -85,9 +85,13 @@ class _Tracing:
 
     def program(self) -> Program:
         """The instructions in the order of the forward function."""
+        if nn.modules.module._has_any_global_hook():
+            raise NoProgram("every module has hooks")
         for name, part in self.module.named_modules():
             if any((part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)):
                 raise NoProgram(f"{name or 'the module'} has hooks")
+            if "forward" in vars(part):
+                raise NoProgram(f"{name or 'the module'} was given another forward function")
         graph = graph_of(self.module)
         instructions, output = [], None
         for node in graph.nodes:
@@ -113,7 +117,7 @@ class _Tracing:
                 layer = self.module.get_submodule(str(node.target))
                 # What a layer says of itself leaves settings out, as the padding of an average.
                 plain = {key: value for key, value in vars(layer).items() if not key.startswith("_")}
-                parts.append(f"{layer!r} {sorted(plain.items())}")
+                parts.append(f"{layer!r} {sorted(plain.items())} {_own_names(layer, self.names)}")
         return "\n".join(parts)
 
     def _placeholder(self, node: fx.Node) -> None:
@@ -165,8 +169,7 @@ class _Tracing:
 
 
 def _kernel_of(name: str, module: nn.Module, names: Mapping[int, str], trained: frozenset[str]) -> Kernel:
-    held = (*module._parameters.items(), *module._buffers.items())
-    own = {key: names[id(value)] for key, value in held if value is not None}
+    own = _own_names(module, names)
     weight, bias = own.get("weight"), own.get("bias")
     if type(module) is nn.Linear:
         assert weight is not None
@@ -175,9 +178,8 @@ def _kernel_of(name: str, module: nn.Module, names: Mapping[int, str], trained: 
         assert weight is not None and isinstance(module, nn.modules.conv._ConvNd)
         return _convolution(module, weight, bias, trained)
     if isinstance(module, _BatchNorm) and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
-        running = None
-        if module.track_running_stats:
-            running = (own["running_mean"], own["running_var"], own["num_batches_tracked"])
+        mean, var, count = (own.get(key) for key in ("running_mean", "running_var", "num_batches_tracked"))
+        running = (mean, var, count) if module.track_running_stats else (None, None, None)
         return BatchNorm(weight, bias, trained, running, module.momentum, module.eps)
     if type(module) is nn.LayerNorm:
         return LayerNorm(weight, bias, trained, list(module.normalized_shape), module.eps)
@@ -197,6 +199,12 @@ def _kernel_of(name: str, module: nn.Module, names: Mapping[int, str], trained: 
     if type(module) in _PLAIN_MODULES and not getattr(module, "inplace", False):
         return Plain(module)
     raise NoProgram(f"{name or 'the module'}, of type {type(module).__name__}, has no kernel here")
+
+
+def _own_names(layer: nn.Module, names: Mapping[int, str]) -> dict[str, str]:
+    """What a layer's own parameters and buffers are called in the network."""
+    held = (*layer._parameters.items(), *layer._buffers.items())
+    return {key: names[id(value)] for key, value in held if value is not None}
 
 
 def _convolution(

@@ -204,7 +204,7 @@ def _(kernel: Dropout, weights: Weights, x: torch.Tensor) -> torch.Tensor:
 @_value.register
 def _(kernel: BatchNorm, weights: Weights, x: torch.Tensor) -> torch.Tensor:
     weight, bias = (None if name is None else weights.values[name] for name in (kernel.weight, kernel.bias))
-    mean, var = (None, None) if kernel.running is None else (weights.values[name] for name in kernel.running[:2])
+    mean, var = (None if name is None else weights.values[name] for name in kernel.running[:2])
     return F.batch_norm(x, mean, var, weight, bias, training=mean is None, eps=kernel.eps)
 
 

@@ -92,7 +92,7 @@ class Patrini2017LossCorrection:
         found = []
         for data in DATA_SETS:
             found += [_by_noise(rows, data, *asked) for asked in _DRAWN]
-            found += [figure for condition in ESTIMATED for figure in _heatmaps(rows, data, condition)]
+            found += [figure for condition in ESTIMATED for figure in _transitions(rows, data, condition)]
         return [figure for figure in found if figure.marks]
 
 
@@ -311,23 +311,23 @@ def _by_noise(rows: Sequence[Row], data: str, measurement: str, key: str, title:
     )
 
 
-def _heatmaps(rows: Sequence[Row], data: str, condition: Condition) -> Iterator[Figure]:
+def _transitions(rows: Sequence[Row], data: str, condition: Condition) -> Iterator[Figure]:
     held = estimates(rows, data, condition)
     if not held:
         return
     noise, rate = condition
-    mean = np.mean(list(held.values()), axis=0)
-    for name, z, caption in (
-        ("true", true_transition(data, condition).numpy(), "The matrix that the labels are drawn by."),
-        ("estimated", mean, f"Mean over {len(held)} seeds of the estimate after early stopping."),
-    ):
-        places = np.arange(float(len(z)))
-        yield Figure(
-            name=f"transition_{name}_{noise}_{data}",
-            title=f"Transition matrix, {name}: {DATA_SETS[data].title}, {noise} noise of {rate:g}",
-            x=Axis(label="noisy class"),
-            y=Axis(label="true class"),
-            z=Axis(label="probability"),
-            marks=(Mark(kind="heatmap", x=places, y=places, z=z),),
-            caption=caption,
-        )
+    found = {
+        "true": true_transition(data, condition).numpy(),
+        f"estimated (n={len(held)})": np.mean(list(held.values()), axis=0),
+    }
+    places = np.arange(float(len(found["true"])))
+    yield Figure(
+        name=f"transition_{noise}_{data}",
+        title=f"Transition matrix: {DATA_SETS[data].title}, {noise} noise of {rate:g}",
+        x=Axis(label="noisy class"),
+        y=Axis(label="true class"),
+        z=Axis(label="probability"),
+        marks=tuple(Mark(kind="heatmap", x=places, y=places, z=z, label=label) for label, z in found.items()),
+        caption="The matrix that the labels are drawn by, and the mean over the seeds of its estimate after early "
+        "stopping.",
+    )

@@ -16,7 +16,7 @@ from vallis.core.types import StepInfo
 from vallis.numerics.program_kernels import Convolution
 from vallis.training import _optimizers
 from vallis.training._descent_course import Course
-from vallis.training._descent_line import entropy_of
+from vallis.training._descent_line import entropy_of, is_plain
 from vallis.training._descent_member import Member
 from vallis.training._descent_squad import Squad, pace
 from vallis.training._descent_state import State
@@ -30,8 +30,8 @@ def company_of(state: State) -> Hashable | None:
     line = state.line
     if line is None or any(entropy_of(loss) is None and type(loss) is not PoisonedLoss for loss in state.losses):
         return None
-    # Kernels choose their ways by the layout, and a stack has only the plain one.
-    if not all(_is_plain(task.splits["train"].take(torch.arange(2) % len(state.data)).x) for task in state.tasks):
+    # A stack has only the plain layout.
+    if not all(is_plain(task.splits["train"].take(torch.arange(2) % len(state.data)).x) for task in state.tasks):
         return None
     return line.program.signature, line.flat.dtype
 
@@ -105,7 +105,3 @@ def _runs(keys: Sequence[Hashable], most: int) -> Iterator[slice]:
         if place == len(keys) or keys[place] != keys[start] or place - start == most:
             yield slice(start, place)
             start = place
-
-
-def _is_plain(x: torch.Tensor) -> bool:
-    return x.stride() == torch.empty(x.shape, device="meta").stride()

@@ -30,6 +30,8 @@ from vallis.numerics.stacked import Stacked, aligned
 _ELEMENTWISE = frozenset(
     {"SGD", "ASGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta", "RMSprop", "Rprop"}
 )
+# Numbers of 16 bits are rounded otherwise at the end of a vector than within it.
+_EVEN = (torch.float32, torch.float64)
 
 aten = torch.ops.aten
 
@@ -52,11 +54,10 @@ class Line:
     @staticmethod
     def of(module: nn.Module, params: Mapping[str, nn.Parameter], tasks: Iterable[Task], optimizer: str) -> Line | None:
         """The line of a module, whose parameters become views of one vector; None where autograd must do it."""
-        kinds = {(value.dtype, value.device.type) for value in params.values()}
         splits = [task.splits["train"] for task in tasks]
         some = [split.take(_FEW % len(split)).x for split in splits]
         single = all(isinstance(x, torch.Tensor) for x in some)
-        if optimizer not in _ELEMENTWISE or not single or len(kinds) != 1 or kinds.pop()[1] != "cpu":
+        if optimizer not in _ELEMENTWISE or not single or not _fit_one_vector(params.values()):
             return None
         program = program_of(module, tuple(params), some)
         if program is None:
@@ -93,6 +94,17 @@ class Line:
             value, slope = slope_of(loss, outputs, batch.y)
             self.program.backward(self.weights, tape, slope)
         return value, outputs
+
+
+def is_plain(x: torch.Tensor) -> bool:
+    """Whether it lies in memory as a new tensor would; kernels choose their ways by the layout."""
+    return x.stride() == torch.empty(x.shape, device="meta").stride()
+
+
+def _fit_one_vector(params: Iterable[torch.Tensor]) -> bool:
+    """Whether parameters are what they are for kernels and optimizers, each a part of one vector."""
+    kinds = {(value.dtype, value.device.type) for value in params}
+    return len(kinds) == 1 and kinds <= {(kind, "cpu") for kind in _EVEN} and all(map(is_plain, params))
 
 
 # What a program is proved on: enough for batch normalisation.

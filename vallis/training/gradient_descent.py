@@ -242,7 +242,8 @@ class GradientDescent:
         if not any(isinstance(part, _BatchNorm) for part in module.modules()):
             return
         for size in (len(task.splits["train"]) for task in tasks):
-            if (size % self.batch_size if self.batch_size else size) == 1:
+            taken = min(self.batch_size or size, size)
+            if taken == 1 or size % taken == 1:
                 raise SettingsError(
                     "at least 2 examples in every batch were required for batch normalisation, the last of "
                     f"{size} in batches of {self.batch_size} stands alone: choose another batch_size"
