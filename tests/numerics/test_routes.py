@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from tests.numerics.solutions import batch_norm, built, classes, held, mlp, rand
 from vallis.core.errors import ModelError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
+from vallis.numerics.paths import straight
 from vallis.numerics.permutations import PermutationSpec, Place
 from vallis.numerics.routes import Ends, aligned, band_between, curve_between, must_match
 
@@ -60,6 +63,47 @@ def test_trained_ways_lead_from_end_to_end() -> None:
     band = band_between(here, rng=Rng(0), cycles=((2, 0.1),), batch_size=5)
     for path in (curve, band.path):
         assert path.controls[0].equal(here.vectors[0]) and path.controls[-1].equal(here.vectors[1])
+
+
+def test_a_trained_curve_leaves_what_another_implementation_leaves() -> None:
+    """Garipov et al. (2018) by torch's own Adam and modules: two networks on four clouds."""
+    x = random(200, 2)
+    y = 2 * (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
+    made = [built(lambda: nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 4)), seed=seed) for seed in (0, 1)]
+    for module in made:
+        _learned(module.parameters(), lambda module=module: nn.functional.cross_entropy(module(x), y), 200)
+    names = [name for name, _ in made[0].named_parameters()]
+    one, other = ([value.detach() for value in module.parameters()] for module in made)
+    bend = [((a + b) / 2).requires_grad_() for a, b in zip(one, other, strict=True)]
+
+    def at(t: float) -> torch.Tensor:
+        controls = zip(one, bend, other, strict=True)
+        point = [(1 - t) ** 2 * a + 2 * t * (1 - t) * m + t**2 * b for a, m, b in controls]
+        held = torch.func.functional_call(made[0], dict(zip(names, point, strict=True)), (x,))
+        return nn.functional.cross_entropy(held, y)
+
+    moments = iter(torch.rand(400, generator=torch.Generator().manual_seed(0)).tolist())
+    _learned(bend, lambda: at(next(moments)), 400)
+    with torch.no_grad():
+        theirs = np.array([float(at(t)) for t in np.linspace(0, 1, 41).tolist()])
+    start, end = (Objective(held(module, x, y, batch_size=200)) for module in made)
+    both = Ends.of(start, end, rng=Rng(0))
+    path = curve_between(both, rng=Rng(0), num_bends=1, num_steps=400, learning_rate=0.03, batch_size=None)
+    (ours,) = both.profiles(path, (), 41, 0.1)
+    (line,) = both.profiles(straight(*both.vectors), (), 41, 0.1)
+    assert ours.integral() == pytest.approx(float(np.trapezoid(theirs, dx=1 / 40)), rel=0.05)
+    assert ours.losses.max() == pytest.approx(theirs.max(), rel=0.05)
+    assert ours.losses.max() < 0.7 * line.losses.max()
+
+
+def _learned(params: Iterable[torch.Tensor], loss: Callable[[], torch.Tensor], steps: int) -> None:
+    optimizer = torch.optim.Adam(params, 0.03)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        falling.step()
 
 
 def test_the_loss_has_the_statistics_that_belong_to_the_weights() -> None:

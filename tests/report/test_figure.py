@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,13 @@ def test_json_there_and_back_is_the_same_figure(figure: Figure) -> None:
     assert json.dumps(to_plain(back), allow_nan=False) == text
     assert (back.x, back.y, back.z, back.caption) == (figure.x, figure.y, figure.z, figure.caption)
     assert [mark.kind for mark in back.marks] == [mark.kind for mark in figure.marks]
+
+
+def test_json_keeps_one_scale_and_that_of_old_has_none() -> None:
+    plain = to_plain(replace(toy.heatmap(), same_scale=True))
+    assert from_plain(plain).same_scale
+    del plain["same_scale"]
+    assert not from_plain(plain).same_scale
 
 
 def test_json_keeps_what_the_axis_cannot_show_and_gaps_stay_gaps() -> None:

@@ -4,7 +4,7 @@ from tests.report import toy
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import style
 from vallis.report.clean import clean
-from vallis.report.geometry import bar_gap, colour_range, decades, legend_marks, mosaic, words_along
+from vallis.report.geometry import bar_gap, colour_range, decades, legend_marks, mosaic, proportion, words_along
 
 
 def test_numbers_of_both_signs_are_coloured_around_zero() -> None:
@@ -52,3 +52,10 @@ def test_decades_and_words_along_an_axis() -> None:
     assert round(decades(clean(toy.spectrum()), "y"), 2) == 1.57
     assert words_along(clean(toy.bars()), "x") == ["true labels", "shuffled pixels", "random labels"]
     assert words_along(clean(toy.bars()), "y") == []
+
+
+def test_proportions_are_those_of_all_marks_without_gaps() -> None:
+    grid = Mark(kind="heatmap", x=np.array([0.0, 4.0]), y=np.array([1.0, 2.0]), z=np.zeros((2, 2)))
+    points = Mark(kind="scatter", x=np.array([1.0, np.nan]), y=np.array([3.0, np.nan]))
+    figure = Figure(name="f", title="F", x=Axis(label="x"), y=Axis(label="y"), marks=(grid, points))
+    assert proportion(figure) == 0.5

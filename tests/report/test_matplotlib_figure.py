@@ -1,5 +1,6 @@
 import io
 import sys
+from dataclasses import replace
 
 import matplotlib
 import matplotlib.image
@@ -85,3 +86,8 @@ def test_surfaces_side_by_side_have_one_scale_and_their_labels() -> None:
     flat = draw(toy.side_by_side("heatmap"))
     meshes = [axes.collections[0] for axes in flat.axes[:2]]
     assert meshes[0].norm.vmax == meshes[1].norm.vmax == pytest.approx(10 * toy.SURFACE.max())
+
+
+def test_a_circle_is_a_circle_where_both_axes_are_lengths_in_one_space() -> None:
+    one, other = (draw(replace(toy.heatmap(), same_scale=held)).axes[0] for held in (True, False))
+    assert (one.get_aspect(), other.get_aspect()) == (1.0, "auto")

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,3 +56,11 @@ def test_a_surface_has_a_scene_and_no_flat_axes() -> None:
 
 def test_the_first_word_is_on_top() -> None:
     assert layout_of(clean(toy.lying_bars()), False)["yaxis"]["autorange"] == "reversed"
+
+
+def test_a_circle_is_a_circle_where_both_axes_are_lengths_in_one_space() -> None:
+    flat = replace(toy.heatmap(), same_scale=True)
+    layout = layout_of(clean(flat), False)
+    assert layout["yaxis"]["scaleanchor"] == "x"
+    assert layout["meta"]["aspect"] == pytest.approx(0.9)
+    assert "scaleanchor" not in layout_of(clean(toy.heatmap()), False)["yaxis"]

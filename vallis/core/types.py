@@ -389,7 +389,10 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Figure:
-    """A picture as data: drawn by plotly in the page, by matplotlib for papers, written as CSV for everybody else."""
+    """A picture as data: drawn by plotly in the page, by matplotlib for papers, written as CSV for everybody else.
+
+    Where `same_scale` is set, x and y are lengths in one space, and a circle is drawn as a circle.
+    """
 
     name: str
     title: str
@@ -398,3 +401,4 @@ class Figure:
     marks: tuple[Mark, ...]
     z: Axis | None = None
     caption: str = ""
+    same_scale: bool = False

@@ -53,6 +53,7 @@ def to_plain(figure: Figure) -> dict[str, Any]:
     for letter in "xyz":
         axis = getattr(figure, letter)
         plain[letter] = None if axis is None else {"label": axis.label, "scale": axis.scale}
+    plain["same_scale"] = figure.same_scale
     plain["marks"] = [_plain_mark(mark) for mark in figure.marks]
     return plain
 
@@ -67,7 +68,7 @@ def from_plain(plain: Mapping[str, Any]) -> Figure:
         axes: dict[str, Any] = {letter: None if plain[letter] is None else Axis(**plain[letter]) for letter in "xyz"}
         marks = tuple(Mark(**{key: _array(value) for key, value in mark.items()}) for mark in plain["marks"])
         words: dict[str, Any] = {key: str(plain[key]) for key in ("name", "title", "caption")}
-        return Figure(**words, **axes, marks=marks)
+        return Figure(**words, **axes, marks=marks, same_scale=bool(plain.get("same_scale", False)))
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"a figure as JSON was required, something else came ({error!r}): write it anew") from error
 

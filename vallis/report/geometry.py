@@ -100,6 +100,13 @@ def largest(figure: Figure, letter: str) -> float:
     return max((float(array.max()) for array in known if array.size), default=0.0)
 
 
+def proportion(figure: Figure) -> float:
+    """How far the marks reach along y, as a multiple of how far they do along x."""
+    held = (np.concatenate([getattr(mark, letter) for mark in figure.marks]) for letter in "yx")
+    across, along = (float(np.ptp(values[np.isfinite(values)])) for values in held)
+    return across / along if across > 0 and along > 0 else 1.0
+
+
 def words_along(figure: Figure, letter: str) -> list[str]:
     """All words along an axis, in the order in which the marks bring them."""
     held = (getattr(mark, letter) for mark in figure.marks)

@@ -77,6 +77,8 @@ def draw(figure: Figure) -> Drawing:
         axes.set_axis_off()
     else:
         _dress(axes, figure, deep)
+        if figure.same_scale:
+            axes.set_aspect("equal")
     axes.set_title(_text(figure.title), loc="left", fontsize=10.5, color=style.LIGHT.ink, pad=10)
     _legend(axes, figure)
     return drawing

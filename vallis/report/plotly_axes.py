@@ -8,7 +8,7 @@ from typing import Any
 from vallis.core.types import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import Floats
-from vallis.report.geometry import bar_gap, decades, heights_together, largest, mosaic, panels, words_along
+from vallis.report.geometry import bar_gap, decades, heights_together, largest, mosaic, panels, proportion, words_along
 
 Spec = dict[str, Any]
 
@@ -39,6 +39,11 @@ def layout_of(figure: Figure, has_legend: bool) -> Spec:
     else:
         for letter in "xy":
             layout[f"{letter}axis"] = _axis(figure, letter, "heatmap" in kinds)
+        if figure.same_scale and figure.marks:
+            layout["xaxis"]["constrain"] = "domain"
+            layout["yaxis"] |= {"constrain": "domain", "scaleanchor": "x"}
+            # The height of the page's box: labels stand beside the map, and a legend above it.
+            layout["meta"] = {"aspect": round(min(max(0.78 * proportion(figure) + 0.12, 0.25), 0.9), 3)}
         if figure.y.scale == "category":  # the first word on top, as one reads
             layout["yaxis"]["autorange"] = "reversed"
     return layout

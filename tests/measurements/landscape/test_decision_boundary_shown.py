@@ -37,6 +37,7 @@ def test_two_classes_are_one_signed_picture_and_more_are_two() -> None:
     assert [mark.label for mark in one.marks[:-1]] == ["class 0", "class 1", "answered wrongly"]
     three = figures(measured(DecisionBoundary(num_points=9), mlp()))
     assert [figure.name for figure in three] == ["decision_boundary", "answer_margins"]
+    assert all(figure.same_scale for figure in three)
     assert three[0].z.scale == "category"
     assert len(figures(measured(DecisionBoundary(num_points=9), binary()))) == 1
 

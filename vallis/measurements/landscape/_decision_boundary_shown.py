@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,12 +35,12 @@ def figures(result: Result) -> tuple[Figure, ...]:
     # The ground comes last, so that the classes have the first colours, which are those of its ends.
     marks = (*_examples(result.array("examples").data, _classes([result])), Mark(kind="heatmap", x=x, y=y, z=data))
     title = "What is answered where"
-    found = [Figure(name="decision_boundary", title=title, x=along, y=across, z=height, marks=marks)]
+    found = [Figure(name="decision_boundary", title=title, x=along, y=across, z=height, marks=marks, same_scale=True)]
     if not two:
         sure = Mark(kind="heatmap", x=x, y=y, z=result.array("probability_margins").data)
         height = Axis(label="probability of the answer less that of the next")
-        title = "How sure the answers are"
-        found.append(Figure(name="answer_margins", title=title, x=along, y=across, z=height, marks=(sure,)))
+        other = replace(found[0], name="answer_margins", title="How sure the answers are", z=height, marks=(sure,))
+        found.append(other)
     return tuple(found)
 
 
@@ -102,6 +103,7 @@ def gallery(named: Mapping[str, Result], title: str = "What each network answers
         z=_heights(next(iter(named.values())), two)[0],
         marks=(*marks, Mark(kind="heatmap", x=right, y=up, z=sheet)),
         caption=names,
+        same_scale=True,
     )
 
 
