@@ -91,3 +91,12 @@ def test_surfaces_side_by_side_have_one_scale_and_their_labels() -> None:
 def test_a_circle_is_a_circle_where_both_axes_are_lengths_in_one_space() -> None:
     one, other = (draw(replace(toy.heatmap(), same_scale=held)).axes[0] for held in (True, False))
     assert (one.get_aspect(), other.get_aspect()) == (1.0, "auto")
+
+
+def test_a_long_title_stands_within_the_drawing() -> None:
+    title = "Distance of the boundary to the nearest training point as the gap shrinks: circles"
+    drawing = draw(Figure(name="f", title=title, x=Axis(label="x"), y=Axis(label="y"), marks=()))
+    drawing.canvas.draw()
+    (axes,) = drawing.axes
+    assert axes.get_title(loc="left").replace("\n", " ") == title
+    assert axes.get_tightbbox().x1 <= drawing.bbox.x1

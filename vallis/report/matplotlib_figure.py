@@ -33,6 +33,8 @@ _DASHES: dict[str, Any] = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-
 _MARKERS = "osD^"
 _SIZE = (5.2, 3.4)  # inches: a figure of one and a half columns
 _LETTERS = 64  # that fit side by side under it
+# As many letters of a title as stand above a figure in one line.
+_TITLE = 58
 # No clock in the file: the same figure gives the same bytes.
 _METADATA = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}
 
@@ -79,7 +81,7 @@ def draw(figure: Figure) -> Drawing:
         _dress(axes, figure, deep)
         if figure.same_scale:
             axes.set_aspect("equal")
-    axes.set_title(_text(figure.title), loc="left", fontsize=10.5, color=style.LIGHT.ink, pad=10)
+    axes.set_title(_lines(figure.title, _TITLE), loc="left", fontsize=10.5, color=style.LIGHT.ink, pad=10)
     _legend(axes, figure)
     return drawing
 
@@ -162,8 +164,8 @@ def _text(text: str, most: int = 72) -> str:
     return prose.label(text, most).replace("$", r"\$")
 
 
-def _lines(text: str) -> str:
-    return "\n".join(line.replace("$", r"\$") for line in prose.lines(text))
+def _lines(text: str, width: int = 44) -> str:
+    return "\n".join(line.replace("$", r"\$") for line in prose.lines(text, width))
 
 
 def _colour(place: int) -> tuple[str, str]:

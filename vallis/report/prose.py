@@ -81,10 +81,10 @@ def label(text: str, most: int = 72) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def lines(text: str) -> list[str]:
+def lines(text: str, width: int = 44) -> list[str]:
     """A label in one line, or in two of like length where it is too long to stand beside a small figure."""
-    text = label(text)
-    width = 44 if len(text) <= 44 else min(44, len(text) // 2 + 6)
+    text = label(text, max(72, width * 8 // 5))
+    width = width if len(text) <= width else min(width, len(text) // 2 + 6)
     return textwrap.wrap(text, width, max_lines=2, placeholder="…") or [""]
 
 

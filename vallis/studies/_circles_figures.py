@@ -14,13 +14,14 @@ from vallis.studies._circles_cells import GAPS, TITLE, tags
 from vallis.studies._circles_rules import GAP, MARGINS, nearest
 from vallis.studies._rows import results
 
-# What is drawn against the gap: its measurement, how to read it, its axis and the scale of that.
-_CURVES: Mapping[str, tuple[str, Callable[[Result], float], str, Literal["linear", "log"]]] = {
-    "accuracy": (GAP, lambda held: held.estimate("train_accuracy").value, "training accuracy", "linear"),
-    "distance": (MARGINS, nearest, "distance of the boundary to the nearest training point", "log"),
+# What is drawn against the gap: its measurement, how to read it, the title, the axis and its scale.
+_CURVES: Mapping[str, tuple[str, Callable[[Result], float], str, str, Literal["linear", "log"]]] = {
+    "accuracy": (GAP, lambda held: held.estimate("train_accuracy").value, "Training", "training accuracy", "linear"),
+    "distance": (MARGINS, nearest, "The margin", "distance of the boundary to the nearest training point", "log"),
     "sharpness": (
         "sharpness",
         lambda held: held.estimate("top_eigenvalue").value,
+        "Sharpness",
         "largest eigenvalue of the Hessian (nats/weight^2)",
         "log",
     ),
@@ -40,12 +41,12 @@ def _maps(rows: Sequence[Row]) -> Iterator[Figure]:
     held = {gap: results(rows, "decision_boundary", tags(gap)) for gap in GAPS}
     maps = {f"gap {gap:g}": found[min(found)] for gap, found in held.items() if found}
     if maps:
-        figure = gallery(maps, f"What is learned where a wide margin is left, and where none is: {TITLE}")
+        figure = gallery(maps, f"With less and less of a margin: {TITLE}")
         yield replace(figure, name="boundaries_circles")
 
 
 def _curve(rows: Sequence[Row], name: str) -> Figure:
-    measurement, read, label, scale = _CURVES[name]
+    measurement, read, title, label, scale = _CURVES[name]
     found = {gap: [read(held) for held in results(rows, measurement, tags(gap)).values()] for gap in GAPS}
     found = {gap: values for gap, values in found.items() if values}
     marks: tuple[Mark, ...] = ()
@@ -63,7 +64,7 @@ def _curve(rows: Sequence[Row], name: str) -> Figure:
         )
     return Figure(
         name=f"{name}_by_gap",
-        title=f"{label.partition(' (')[0].capitalize()} as the gap shrinks: {TITLE}",
+        title=f"{title} as the gap shrinks: {TITLE}",
         x=Axis(label="gap between the circle and the close points of the other class", scale="log"),
         y=Axis(label=label, scale=scale),
         marks=marks,
