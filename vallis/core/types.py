@@ -242,15 +242,13 @@ class Result:
 
     def estimate(self, key: str) -> Estimate:
         """The value under `key`, which must be an `Estimate`."""
-        value = self.values[key]
-        if not isinstance(value, Estimate):
+        if not isinstance(value := self.values[key], Estimate):
             raise TypeError(f"{key} is an Array, not an Estimate: use array({key!r})")
         return value
 
     def array(self, key: str) -> Array:
         """The value under `key`, which must be an `Array`."""
-        value = self.values[key]
-        if not isinstance(value, Array):
+        if not isinstance(value := self.values[key], Array):
             raise TypeError(f"{key} is an Estimate, not an Array: use estimate({key!r})")
         return value
 
@@ -389,10 +387,7 @@ class Mark:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Figure:
-    """A picture as data: drawn by plotly in the page, by matplotlib for papers, written as CSV for everybody else.
-
-    Where `same_scale` is set, x and y are lengths in one space, and a circle is drawn as a circle.
-    """
+    """A picture as data: drawn by plotly in the page, by matplotlib for papers, written as CSV for everybody else."""
 
     name: str
     title: str
@@ -401,4 +396,4 @@ class Figure:
     marks: tuple[Mark, ...]
     z: Axis | None = None
     caption: str = ""
-    same_scale: bool = False
+    same_scale: bool = False  # x and y are lengths in one space: a circle is drawn as a circle
