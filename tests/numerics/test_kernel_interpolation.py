@@ -255,6 +255,16 @@ def test_a_penalty_gives_kernel_ridge_regression(
     np.testing.assert_allclose(gaussian(new).numpy(), theirs.predict(new.numpy()), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("penalty", [1e6, 1e15])
+def test_the_norm_is_exact_under_a_huge_penalty(penalty: float) -> None:
+    """Then ``alpha`` is ``y / p``, and the difference of two terms that are nearly alike had no digit left."""
+    x, y = random(12, 3).double(), random(12, 2).double()
+    found = interpolate(Gaussian(gamma=0.5), x, y, penalty=penalty)
+    gram = torch.exp(-0.5 * torch.cdist(x, x) ** 2)
+    alpha = torch.linalg.solve(gram + penalty * torch.eye(12, dtype=torch.float64), y)
+    torch.testing.assert_close(found.norms, (alpha * (gram @ alpha)).sum(0).sqrt(), rtol=1e-9, atol=0)
+
+
 def test_a_vanishing_penalty_interpolates_and_an_impossible_one_is_refused() -> None:
     x, y = random(12, 5).double(), random(12, 2, seed=1).double()
     through, near = (interpolate(Gaussian(gamma=0.5), x, y, penalty=penalty) for penalty in (0.0, 1e-13))

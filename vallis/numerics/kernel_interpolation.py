@@ -111,7 +111,8 @@ def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor, *, penalty: fl
     jitter = _factorise(gram, diagonal + added)
     halfway, _ = lapack.dtrtrs(gram, targets.numpy(), lower=1)
     alpha, _ = lapack.dtrtrs(gram, halfway, lower=1, trans=1)
-    residual = _times(gram, diagonal, alpha) - targets.numpy()
+    product = _times(gram, diagonal, alpha)
+    residual = product - targets.numpy()
     _must_be_finite(float(np.abs(residual).max()))
     reciprocal = _reciprocal_condition(gram, diagonal + (added + jitter))
     coefficients = torch.from_numpy(np.ascontiguousarray(alpha))
@@ -119,7 +120,7 @@ def interpolate(kernel: Kernel, x: torch.Tensor, y: torch.Tensor, *, penalty: fl
         kernel=kernel,
         centres=points,
         coefficients=coefficients,
-        norms=_norms(torch.from_numpy(halfway), coefficients, added),
+        norms=_norms(torch.from_numpy(halfway), coefficients, torch.from_numpy(product), added),
         residual=float(np.abs(residual).max()),
         jitter=jitter,
         condition=condition_number(reciprocal),
@@ -189,11 +190,11 @@ def _checked(x: torch.Tensor, y: torch.Tensor, keep: bool = False) -> tuple[torc
     return points, targets, 0
 
 
-def _norms(halfway: torch.Tensor, alpha: torch.Tensor, penalty: float) -> torch.Tensor:
-    """``(C,)`` of ``sqrt(alpha' K alpha)``: ``alpha' (K + p I) alpha = |L^-1 y|^2``, never below 0."""
+def _norms(halfway: torch.Tensor, alpha: torch.Tensor, product: torch.Tensor, penalty: float) -> torch.Tensor:
+    """``(C,)`` of ``sqrt(alpha' K alpha)``, out of ``K alpha``; without a penalty ``|L^-1 y|``, with the jitter."""
     if not penalty:
         return torch.from_numpy(np.linalg.norm(halfway.numpy(), axis=0))
-    return (halfway.square().sum(0) - penalty * alpha.square().sum(0)).clamp(min=0).sqrt()
+    return (alpha * product).sum(0).clamp(min=0).sqrt()
 
 
 def _interpolate_on_disk(
@@ -217,7 +218,7 @@ def _interpolate_on_disk(
         kernel=kernel,
         centres=points,
         coefficients=alpha,
-        norms=_norms(halfway, alpha, added),
+        norms=_norms(halfway, alpha, product, added),
         residual=residual,
         jitter=jitter,
         condition=condition_number(reciprocal),
@@ -270,8 +271,12 @@ def _no_factor() -> UsageError:
 
 def _times(gram: Matrix, diagonal: Matrix, alpha: Matrix) -> Matrix:
     """``K alpha`` from the upper triangle, which the factor has left, and the diagonal as it was."""
+    place: Matrix = np.einsum("ii->i", gram)  # a view that can be written
+    factor = place.copy()
+    place[:] = diagonal
     product: Matrix = blas.dsymm(1.0, gram, alpha, lower=0)
-    return product + (diagonal - gram.diagonal())[:, None] * alpha
+    place[:] = factor
+    return product
 
 
 def _reciprocal_condition(gram: Matrix, diagonal: Matrix) -> float:
