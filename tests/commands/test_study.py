@@ -128,20 +128,26 @@ def test_a_study_killed_twenty_times_ends_with_the_same_bits(tmp_path: Path) -> 
     begin = time.monotonic()
     subprocess.run([*command, tmp_path / "calm"], check=True, capture_output=True)
     seconds = time.monotonic() - begin
+    whole = len(list((tmp_path / "calm" / "store" / "objects").glob("*/*")))
+    # A machine that was busy and is idle now would be done before the first kill: then they come sooner.
+    for attempt in range(4):
+        wild = tmp_path / f"wild{attempt}"
+        seen = killed([*command, wild], wild / "store" / "objects", seconds / 2**attempt)
+        if seen[0] < seen[-1]:
+            break
+    # Networks that are trained together end together, so many a kill finds nothing finished.
+    assert seen[0] < seen[-1] <= whole, f"the kills were not spread over the work: {seen} of {whole}"
+    subprocess.run([*command, wild], check=True, capture_output=True)
+    assert files(wild) == files(tmp_path / "calm")
+
+
+def killed(command: list[str | Path], objects: Path, seconds: float) -> list[int]:
+    """Kills the command twenty times at random instants, and counts each time what is finished."""
     chance, seen = random.Random(0), []
     for _ in range(20):
-        process = subprocess.Popen([*command, tmp_path / "wild"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(chance.uniform(0.3, 0.8) * seconds)
         process.kill()
         process.wait()
-        seen.append(len(list((tmp_path / "wild" / "store" / "objects").glob("*/*"))))
-    # Networks that are trained together end together, so many a kill finds nothing finished.
-    whole = len(list((tmp_path / "calm" / "store" / "objects").glob("*/*")))
-    assert seen[0] < seen[-1] <= whole, f"the kills were not spread over the work: {seen} of {whole}"
-    subprocess.run([*command, tmp_path / "wild"], check=True, capture_output=True)
-    assert files(tmp_path / "wild") == files(tmp_path / "calm")
-
-
-def test_a_claim_is_printed_with_its_words(vallis: Vallis) -> None:
-    assert isinstance(ToyStudy().claims()[0], Claim)
-    assert "Longer steps make longer weights." in vallis("study", "toy_study").out
+        seen.append(len(list(objects.glob("*/*"))))
+    return seen
