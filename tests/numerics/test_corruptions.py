@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -74,7 +75,7 @@ def test_what_cannot_be_corrupted_is_refused() -> None:
     for fraction in (-0.1, 1.1, float("nan")):
         with pytest.raises(SettingsError, match=r"a fraction in \[0, 1\]"):
             relabel(y, fraction, 3, Rng(0))
-    with pytest.raises(SettingsError, match="at least 2 classes"):
+    with pytest.raises(SettingsError, match="at least 2 classes was"):
         relabel(torch.zeros(3, dtype=torch.int64), 0.5, 1, Rng(0))
     soft: list[Any] = [torch.rand(3), torch.eye(3), torch.eye(3, dtype=torch.int64), y > 0, [0, 1, 2]]
     for wrong in soft:
@@ -90,3 +91,11 @@ def test_what_cannot_be_corrupted_is_refused() -> None:
         gaussian(torch.zeros(3, 4, dtype=torch.uint8), torch.rand(3, 4), Rng(0))
     with pytest.raises(DataError, match=r"training inputs of shape \(4,\) each were required, \(5,\) came"):
         gaussian(torch.zeros(3, 4), torch.rand(3, 5), Rng(0))
+
+
+def test_numbers_too_short_for_so_many_classes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"hold 300 classes were required, torch.uint8 came"):
+        relabel(torch.zeros(5, dtype=torch.uint8), 1.0, 300, Rng(0))
+    with pytest.raises(SettingsError, match="at least 2 classes was"):
+        relabel(torch.zeros(5, dtype=torch.int64), 1.0, 2.5, Rng(0))  # type: ignore[arg-type]
+    assert relabel(torch.zeros(5, dtype=torch.int64), 1.0, np.int64(3), Rng(0)).shape == (5,)  # type: ignore[arg-type]

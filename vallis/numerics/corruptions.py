@@ -27,19 +27,21 @@ def relabel(y: torch.Tensor, fraction: float, num_classes: int, rng: Rng) -> tor
         rng: the stream that draws; the same one draws the same, whatever becomes of the inputs.
 
     Raises:
-        DataError: y is no tensor of one whole number an example in 0..C-1.
-        SettingsError: the fraction is not in [0, 1], or there are fewer than two classes.
+        DataError: y is no tensor of one whole number an example in 0..C-1, or of numbers too short for C classes.
+        SettingsError: the fraction is not in [0, 1], or there is no whole number of at least two classes.
     """
     must_be_rng(rng)
     if not 0 <= fraction <= 1:
         raise SettingsError(f"a fraction in [0, 1] was required, {fraction} came: give such as 0.3")
-    if num_classes < 2:
+    if num_classes < 2 or num_classes % 1:
         raise SettingsError(
-            f"at least 2 classes were required, {num_classes} came: a label must have another to become"
+            f"a whole number of at least 2 classes was required, {num_classes} came: a label must have another to be"
         )
     if not isinstance(y, torch.Tensor) or y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
         came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
         raise DataError(f"one integer class an example was required, {came} came: give a whole number each")
+    if num_classes - 1 > torch.iinfo(y.dtype).max:
+        raise DataError(f"numbers that hold {num_classes} classes were required, {y.dtype} came: give y.long()")
     if len(y) and not (int(y.min()) >= 0 and int(y.max()) < num_classes):
         raise DataError(
             f"classes in 0..{num_classes - 1} were required, {int(y.min())}..{int(y.max())} came: renumber them, or "
