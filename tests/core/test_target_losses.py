@@ -8,11 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from vallis.core.errors import LossError
-from vallis.core.target_losses import TargetLoss
+from vallis.core.target_losses import ClassLoss
 
 
 @dataclass(frozen=True)
-class Plain(TargetLoss):
+class Plain(ClassLoss):
     """Cross-entropy, the long way round."""
 
     ignore_index: int = -100

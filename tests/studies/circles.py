@@ -8,7 +8,8 @@ import numpy as np
 
 from vallis.core.types import Array, Estimate, Result, Row
 from vallis.studies._circles_cells import GAPS, tags
-from vallis.studies._circles_rules import GAP, MARGINS
+from vallis.studies._circles_rules import MARGINS
+from vallis.studies._visualizations_rules import GAP
 
 
 def circle_rows(

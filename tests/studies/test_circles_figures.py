@@ -8,7 +8,7 @@ from tests.studies.circles import circle_rows
 from vallis.report.matplotlib_figure import render
 from vallis.studies._circles_cells import GAPS
 from vallis.studies._circles_figures import circles_figures
-from vallis.studies._circles_rules import GAP
+from vallis.studies._visualizations_rules import GAP
 
 
 def test_each_curve_has_its_networks_and_their_median() -> None:

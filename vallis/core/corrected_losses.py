@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from vallis.core.errors import LossError
-from vallis.core.target_losses import TargetLoss
+from vallis.core.target_losses import ClassLoss
 
 # Beyond, the inverse has no correct digit left in float64.
 _LARGEST_CONDITION = 1e12
@@ -28,7 +28,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrectedCrossEntropy(TargetLoss):
+class CorrectedCrossEntropy(ClassLoss):
     """What both corrections share: logits ``(N, C)`` or ``(N, C, T)`` beside noisy classes ``(N,)`` or ``(N, T)``.
 
     The scores are logits of the true classes, whatever labels they are judged against.

@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional as F
 
 from vallis.core.errors import LossError
-from vallis.core.losses import BinaryCrossEntropy, CrossEntropy, Loss, find_scores, mean_of_rows
+from vallis.core.losses import BinaryCrossEntropy, CrossEntropy, Loss
+from vallis.core.target_losses import TargetLoss
 
 # Beyond any class, and small enough that float32 targets stay exact.
 _MARK = 1 << 20
@@ -64,10 +65,11 @@ def reverse_cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoisonedLoss:
+class PoisonedLoss(TargetLoss):
     """Cross-entropy of clean examples and reverse cross-entropy of poison, in one batch with both.
 
-    It is a `vallis.core.losses.Loss`; which targets are poison's says `as_poison`.
+    Its mean is their convex combination, in nats; of a batch with clean examples or poison only, their mean. Which
+    targets are poison's says `as_poison`.
 
     Attributes:
         base: of the clean examples: cross-entropy of classes (without smoothing), or binary.
@@ -96,15 +98,6 @@ class PoisonedLoss:
         """That of the base."""
         return self.base.kind
 
-    def mean(self, outputs: Any, y: Any) -> torch.Tensor:
-        """The scalar convex combination, in nats; of a batch with clean examples or poison only, their mean.
-
-        Raises:
-            LossError: there are fewer than two classes.
-        """
-        losses, weights = self._each(outputs, y)
-        return (losses * weights).sum() / weights.sum()
-
     def mean_and_slope(self, logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`mean` of logits ``(N, C)`` and its derivative by them, in closed form: a third of the time of autograd.
 
@@ -132,18 +125,6 @@ class PoisonedLoss:
         """The number of targets that count."""
         ignored = getattr(self.base, "ignore_index", None)
         return float(y.numel() if ignored is None else (_unmarked(y) != ignored).sum())
-
-    def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(N,)`` each example's own loss, reverse or not, and ``(N,)`` its weight in `mean`.
-
-        Raises:
-            LossError: see `mean`.
-        """
-        return mean_of_rows(*self._each(outputs, y))
-
-    def scores(self, outputs: Any) -> torch.Tensor | None:
-        """The logits."""
-        return find_scores(outputs)
 
     def _each(self, outputs: Any, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The losses of all targets, and how much each counts."""

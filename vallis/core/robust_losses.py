@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 
 from vallis.core.errors import LossError
-from vallis.core.target_losses import TargetLoss
+from vallis.core.target_losses import ClassLoss
 
 Robust = Literal["unhinged", "sigmoid", "ramp", "savage", "bootstrap"]
 
@@ -33,7 +33,7 @@ _MARGIN_LOSSES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobustLoss(TargetLoss):
+class RobustLoss(ClassLoss):
     """A loss of scores ``(N, C)`` or ``(N, C, T)`` beside classes ``(N,)`` or ``(N, T)``.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""What losses of classes share that are computed target by target, some of which do not count."""
+"""What losses share that are computed target by target, some of which may not count."""
 
 from __future__ import annotations
 
@@ -12,7 +12,36 @@ from vallis.core.losses import find_scores, mean_of_rows
 
 
 class TargetLoss(ABC):
-    """A `vallis.core.losses.Loss` of scores ``(N, C)`` or ``(N, C, T)`` beside classes ``(N,)`` or ``(N, T)``.
+    """A `vallis.core.losses.Loss` whose mean weighs the losses of single targets."""
+
+    def mean(self, outputs: Any, y: Any) -> torch.Tensor:
+        """The scalar weighted mean over targets; NaN where none counts.
+
+        Raises:
+            LossError: the outputs are no scores of the classes, or the targets are no classes of them.
+        """
+        losses, weights = self._each(outputs, y)
+        return (losses * weights).sum() / weights.sum()
+
+    def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(N,)`` each example's weighted mean over its targets, and ``(N,)`` its weight in `mean`.
+
+        Raises:
+            LossError: see `mean`.
+        """
+        return mean_of_rows(*self._each(outputs, y))
+
+    def scores(self, outputs: Any) -> torch.Tensor | None:
+        """The scores."""
+        return find_scores(outputs)
+
+    @abstractmethod
+    def _each(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """The losses of all targets, finite also where one does not count, and how much each counts."""
+
+
+class ClassLoss(TargetLoss):
+    """One of scores ``(N, C)`` or ``(N, C, T)`` beside classes ``(N,)`` or ``(N, T)``, counted alike or not at all.
 
     ``loss(scores, y)`` is its mean, for use in any loop.
 
@@ -28,34 +57,9 @@ class TargetLoss(ABC):
         """See `mean`."""
         return self.mean(outputs, y)
 
-    def mean(self, outputs: Any, y: Any) -> torch.Tensor:
-        """The scalar mean over targets that count; NaN where none does.
-
-        Raises:
-            LossError: the outputs are no scores of the classes, or the targets are no classes of them.
-        """
-        losses, counted = self._each(outputs, y)
-        return (losses * counted).sum() / counted.sum()
-
     def weight(self, y: Any) -> float:
         """The number of targets that count."""
         return float((y != self.ignore_index).sum())
-
-    def per_example(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(N,)`` each example's mean over its targets that count, and ``(N,)`` how many those are.
-
-        Raises:
-            LossError: see `mean`.
-        """
-        return mean_of_rows(*self._each(outputs, y))
-
-    def scores(self, outputs: Any) -> torch.Tensor | None:
-        """The scores."""
-        return find_scores(outputs)
-
-    @abstractmethod
-    def _each(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        """The losses of all targets, 0 where one does not count, and whether it does."""
 
     def _counted(self, outputs: torch.Tensor, y: Any, what: str) -> torch.Tensor:
         """Which targets count; `what` is required, in words, one for each place of the outputs.

@@ -1,7 +1,7 @@
 """Cropping and whitening of images, one by one, where nothing is learned from the others; and their mean.
 
 Source: Zhang et al. (2017), appendix A: the middle of 28 x 28 pixels of each image of CIFAR-10, then whitened. Patrini
-et al. (2017), section 5: the mean image taken from all.
+et al. (2017): the mean image taken from all.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ import numpy as np
 from vallis.core.types import Axis, Figure, Mark, Result, Row
 from vallis.measurements.landscape.decision_boundary import gallery
 from vallis.studies._circles_cells import GAPS, TITLE, tags
-from vallis.studies._circles_rules import GAP, MARGINS, nearest
+from vallis.studies._circles_rules import MARGINS, nearest
 from vallis.studies._rows import results
+from vallis.studies._visualizations_rules import GAP
 
 # What is drawn against the gap: its measurement, how to read it, the title, the axis and its scale.
 _CURVES: Mapping[str, tuple[str, Callable[[Result], float], str, str, Literal["linear", "log"]]] = {

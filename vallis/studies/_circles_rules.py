@@ -9,8 +9,9 @@ import numpy as np
 from vallis.core.types import Result, Row, Verdict
 from vallis.studies._circles_cells import GAPS, tags
 from vallis.studies._rows import judged
+from vallis.studies._visualizations_rules import GAP
 
-GAP, MARGINS = "generalization_gap", "input_margins"
+MARGINS = "input_margins"
 
 
 def accuracy_falls(rows: Sequence[Row]) -> Verdict:
