@@ -263,12 +263,14 @@ def _through(
     if type(layer) in _POOLS:
         return _pooled(_POOLS[type(layer)], signature, node, groups)
     if any(id(value) not in names for value in _tensors_of(layer)):  # computed from others, as by weight_norm
-        return _held(layer, signature, groups, names)
+        _held(layer, signature, groups, names)
+        return None
     if type(layer) is nn.Flatten:
         return _flattened(node, signature, groups)
     if isinstance(layer, _NORMS) and type(layer) in _NORMS and (signature is None or signature.axis == 1):
         if signature is None:
-            return _held(layer, signature, groups, names)
+            _held(layer, signature, groups, names)
+            return None
         for value in _tensors_of(layer):
             groups.bind(names[id(value)], 0, signature.segments)
         return signature
@@ -292,7 +294,8 @@ def _through(
         groups.hold(signature if signature is not None and signature.axis != 1 else None)
         _end(layer.weight, signature if signature is None or signature.axis == 1 else None, groups, names)
         return _begin(layer, 1, groups, names)
-    return _held(layer, signature, groups, names)
+    _held(layer, signature, groups, names)
+    return None
 
 
 def _held(layer: nn.Module, signature: _Signature | None, groups: _Groups, names: dict[int, str]) -> None:
