@@ -37,6 +37,16 @@ def test_it_stays_exact_where_the_network_is_sure(dtype: torch.dtype) -> None:
     torch.testing.assert_close(found, torch.tensor(expected, dtype=dtype), rtol=tolerance, atol=0.0)
 
 
+@pytest.mark.parametrize("apart", [19.0, 21.0, 27.0, 35.0, 45.0])
+def test_in_double_precision_it_is_exact_to_rounding(apart: float) -> None:
+    """Of two classes it is ``log(1 + e^x)``, which is above x by ``log1p(e^-x)``."""
+    logits, y = torch.tensor([[apart, 0.0]], dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    expected = apart + math.log1p(math.exp(-apart))
+    assert float(reverse_cross_entropy(logits, y)) == pytest.approx(expected, rel=1e-15)
+    found, _ = PoisonedLoss(base=CrossEntropy(), poison_factor=1.0).mean_and_slope(logits, as_poison(y))
+    assert float(found) == pytest.approx(expected, rel=1e-15)
+
+
 def test_its_gradient_is_that_of_the_definition_and_finite_at_the_ends() -> None:
     logits = drawn(6, 4).requires_grad_()
     p = torch.softmax(logits, 1).gather(1, Y[:, None])[:, 0]

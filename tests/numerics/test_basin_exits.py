@@ -63,3 +63,31 @@ def test_the_last_layer_is_the_one_that_answers() -> None:
     bare = held(built(lambda: nn.Linear(2, 3, bias=False)), random(9, 2), classes(9))
     with pytest.raises(ModelError, match="with a bias"):
         leave(Objective(bare), shake=0.1, rng=Rng(0))
+
+
+class HeadFirst(nn.Module):
+    """Its last parameter is none of the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body = nn.Linear(30, 3), nn.Linear(2, 30)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.tanh(self.body(x)))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])  # of the three that the network knows
+def test_the_last_layer_need_not_be_the_last_that_was_made(num_classes: int) -> None:
+    objective = Objective(held(built(HeadFirst).double(), random(12, 2).double(), classes(12, num_classes=num_classes)))
+    way = leave(objective, shake=0.3, rng=Rng(0))
+    assert way.certified and way.end < 1e-4
+
+
+def test_rounding_is_no_rank() -> None:
+    """Features of a linear network lie in a space of four dimensions, whatever its width and precision."""
+    module = built(lambda: nn.Sequential(nn.Linear(3, 60), nn.Linear(60, 60), nn.Linear(60, 2)))
+    for dtype in (torch.float32, torch.float64):
+        way = leave(
+            Objective(held(module, random(20, 3), classes(20, num_classes=2)), dtype=dtype), shake=0.1, rng=Rng(0)
+        )
+        assert way.rank == 4 and not way.certified

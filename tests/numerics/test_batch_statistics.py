@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 import torch
 from torch import nn
 
 from tests.numerics.solutions import batch_norm, mlp
+from vallis.core import tree
 from vallis.core.objective import Objective
 from vallis.core.types import Solution
-from vallis.numerics.batch_statistics import BatchStatistics, at_own_statistics, normalises_batches
+from vallis.numerics.batch_statistics import BatchStatistics, at_own_statistics, normalises_alone, normalises_batches
 
 
 def in_batches_of(solution: Solution, size: int) -> Solution:
@@ -63,3 +66,23 @@ def test_a_part_of_the_examples_is_enough_and_dropout_stays_off() -> None:
     part = BatchStatistics(Objective(batch_norm()), max_examples=8)
     assert len(part._x) == 8
     assert not any(type(m) is nn.Dropout and m.training for m in part._module.modules())
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "takes"),
+    [
+        (lambda: nn.BatchNorm1d(3), (1, 3), False),
+        (lambda: nn.BatchNorm1d(3), (1, 3, 2), True),
+        (lambda: nn.BatchNorm2d(3), (1, 3, 1, 1), False),
+        (lambda: nn.BatchNorm2d(3), (1, 3, 1, 2), True),
+        (lambda: nn.Sequential(nn.Dropout(0.5), nn.BatchNorm2d(3)), (1, 3, 2, 2), True),
+    ],
+)
+def test_one_example_alone_needs_two_values_a_channel(
+    layer: Callable[[], nn.Module], shape: tuple[int, ...], takes: bool
+) -> None:
+    module = layer().eval()
+    before, chance = tree.fingerprint(dict(module.named_buffers())), torch.random.get_rng_state()
+    assert normalises_alone(module, torch.ones(shape)) is takes
+    assert not module.training and tree.fingerprint(dict(module.named_buffers())) == before
+    assert torch.equal(torch.random.get_rng_state(), chance)

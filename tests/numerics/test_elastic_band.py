@@ -77,3 +77,11 @@ def test_only_what_is_across_is_left() -> None:
 def test_impossible_settings_are_refused() -> None:
     with pytest.raises(SettingsError, match="a cycle"):
         auto_neb(slopes, loss, *ENDS, cycles=[])
+
+
+def test_a_cycle_that_diverges_is_undone() -> None:
+    quiet = auto_neb(slopes, loss, *ENDS, cycles=[(20, 1e-4)], num_first=5)
+    wild = auto_neb(slopes, loss, *ENDS, cycles=[(20, 1e-4), (20, 1e30)], num_first=5, most_new=0)
+    assert (quiet.num_diverged, wild.num_diverged) == (0, 1)
+    assert all(one.equal(two) for one, two in zip(quiet.path.controls, wild.path.controls, strict=True))
+    assert wild.highest[-1] == quiet.highest[-1]

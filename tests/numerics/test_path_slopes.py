@@ -6,8 +6,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
-from tests.numerics.solutions import AWKWARD, batch_norm, mlp
+from tests.numerics.solutions import AWKWARD, batch_norm, built, classes, held, mlp, random
+from vallis.core.errors import SettingsError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.numerics.path_slopes import RandomSlopes
@@ -43,3 +45,28 @@ def test_with_the_statistics_of_the_batch_it_is_training_mode() -> None:
     x, y = objective.data.x.double(), objective.data.y  # type: ignore[attr-defined]
     assert loss == pytest.approx(float(torch.nn.functional.cross_entropy(module(x), y).detach()))
     assert all(objective.buffers[name].equal(value) for name, value in before.items())
+
+
+def test_an_example_that_cannot_be_normalised_alone_is_left_out() -> None:
+    module = built(lambda: nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Linear(5, 3)))
+    objective = Objective(held(module, random(17, 4), classes(17)), dtype=torch.float64)
+    vector = objective.vector(objective.origin)
+    slopes = RandomSlopes(objective, 16, Rng(0), normalised_by_batch=True)
+    losses = [slopes.next()(vector)[0] for _ in range(4)]
+    order = torch.randperm(17, generator=Rng(0).child("epoch", 3).torch())[:16]
+    x, y = objective.data.x.double(), objective.data.y  # type: ignore[attr-defined]
+    expected = nn.functional.cross_entropy(copy.deepcopy(module).double().train()(x[order]), y[order])
+    assert losses[3] == pytest.approx(float(expected.detach()))
+    with pytest.raises(SettingsError, match="all stand alone"):
+        RandomSlopes(objective, 1, Rng(0), normalised_by_batch=True).next()
+
+
+def test_a_picture_alone_is_normalised() -> None:
+    objective = Objective(batch_norm(), dtype=torch.float64)
+    vector = objective.vector(objective.origin)
+    slopes = RandomSlopes(objective, 16, Rng(0), normalised_by_batch=True)
+    found = [slopes.next()(vector)[0] for _ in range(2)][1]
+    last = torch.randperm(17, generator=Rng(0).child("epoch", 0).torch())[16:]
+    x, y = objective.data.x.double(), objective.data.y  # type: ignore[attr-defined]
+    module = copy.deepcopy(objective.module).double().train()
+    assert found == pytest.approx(float(nn.functional.cross_entropy(module(x[last]), y[last]).detach()))

@@ -203,3 +203,55 @@ def test_a_failure_is_told_in_a_sentence_alone(capsys: pytest.CaptureFixture[str
     with pytest.raises(ModelError, match="tracing it raised RuntimeError"):
         find_permutations(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), random(5, 7))
     assert capsys.readouterr().err == ""
+
+
+class SharedNorm(nn.Module):
+    """One normalisation for the inputs and for the units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.first, self.last = nn.LayerNorm(6), nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(torch.relu(self.first(self.norm(x)))))
+
+
+class SharedTable(nn.Module):
+    """The entries of a table are inputs of one layer and weights of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.first, self.last = nn.Embedding(9, 6), nn.Linear(6, 6), nn.Linear(6, 9, bias=False)
+        self.last.weight = self.table.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.first(self.table(x))))
+
+
+@pytest.mark.parametrize(
+    ("make", "x"), [(SharedNorm, torch.randn(5, 6)), (SharedTable, torch.arange(9))], ids=["norm", "table"]
+)
+def test_what_is_used_twice_stays_where_one_use_holds_it(make: Callable[[], nn.Module], x: torch.Tensor) -> None:
+    """The fresh scales of a normalisation are ones, and hide that they belong to the inputs, too."""
+    assert find_permutations(make().eval(), x).groups == {}
+
+
+class Doubled(nn.Module):
+    """The same units twice, one beside the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = torch.relu(self.first(x))
+        return self.last(torch.cat([z, z], 1))
+
+
+def test_groups_are_put_to_the_test_with_every_network() -> None:
+    module, x = Doubled().eval(), torch.randn(5, 3)
+    told = {name: value.detach().clone() for name, value in module.named_parameters()}
+    with torch.no_grad():
+        module.last.weight[:, 4:] = 0.0  # as long as it does nothing, the second half may be overlooked
+    assert "first" not in find_permutations(module, x, [dict(module.named_parameters()), told]).groups
+    assert "first" not in find_permutations(module, x, [told]).groups

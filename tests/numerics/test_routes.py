@@ -38,6 +38,32 @@ def test_alignment_undoes_what_a_written_spec_allows() -> None:
     assert not here.vectors[1].equal(here.vectors[0])
 
 
+class Shared(nn.Module):
+    """One normalisation for the inputs and for the units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.first, self.last = nn.LayerNorm(6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm(torch.relu(self.first(self.norm(x)))))
+
+
+def test_the_aligned_end_answers_as_the_end_does() -> None:
+    """Beside a fresh network, whose scales are ones, another one's units may not be taken to move freely."""
+    x, y = random(20, 6).double(), classes(20)
+    begun = built(Shared).double()
+    begun.norm.reset_parameters()
+    fresh, other = held(begun, x, y), held(built(Shared, seed=1).double(), x, y)
+    scaled = {**other.params, "norm.weight": torch.arange(6.0).double(), "norm.bias": random(6).double()}
+    here = Ends.of(Objective(fresh), Objective(replace(other, params=scaled)), rng=Rng(0))
+    try:
+        found = aligned(here, Rng(0))
+    except ModelError:  # no unit may move
+        found = here
+    assert found.end.value() == pytest.approx(here.end.value(), rel=1e-12)
+
+
 def test_units_of_half_precision_are_matched() -> None:
     one = mlp()
     low = replace(

@@ -15,7 +15,7 @@ from vallis.core import tree
 from vallis.core.errors import LossError
 from vallis.core.losses import CrossEntropy
 from vallis.core.own import coordinates
-from vallis.core.protocols import Training
+from vallis.core.protocols import Model, Problem, Training
 from vallis.core.rng import Rng
 from vallis.core.spec import digest, from_spec, to_spec
 from vallis.core.types import Net
@@ -26,9 +26,11 @@ from vallis.training.gradient_descent import GradientDescent
 NOISY = GradientDescent(dropout=0.3, augmentation="crop_flip", batch_size=7, max_steps=9, learning_rate=0.05)
 
 
-def by_hand(steps: int, batch_size: int, make: Any) -> torch.nn.Module:
+def by_hand(
+    steps: int, batch_size: int, make: Any, problem: Problem | None = None, model: Model | None = None
+) -> torch.nn.Module:
     """The loop that anybody would write, on the same batches."""
-    net, tasks = ground()
+    net, tasks = ground(problem, model)
     module = net.module.train()
     optimizer = make(module.parameters())
     (whole,) = tasks[0].splits["train"]
@@ -69,6 +71,16 @@ def test_it_is_the_loop_that_anybody_would_write(settings: dict[str, Any], make:
     expected = by_hand(33, 10, make)
     for name, value in expected.named_parameters():
         assert torch.equal(found.params[name], value), name
+
+
+@pytest.mark.parametrize("batch_size", [1, 23])  # of 24
+def test_a_picture_alone_is_normalised_as_torch_does_it(batch_size: int) -> None:
+    training = GradientDescent(learning_rate=0.05, momentum=0.9, batch_size=batch_size, max_steps=31)
+    model = TinyConvnet(dropout=0.0)
+    found, _ = run(training, Bars(), model)
+    expected = by_hand(31, batch_size, lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9), Bars(), model)
+    for name, value in (*expected.named_parameters(), *expected.named_buffers()):
+        assert torch.equal({**found.params, **found.buffers}[name], value), name
 
 
 def test_lbfgs_finds_the_minimum_of_a_quadratic() -> None:

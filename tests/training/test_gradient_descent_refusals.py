@@ -17,9 +17,13 @@ from vallis.core.own import coordinates
 from vallis.core.rng import Rng
 from vallis.core.spec import build
 from vallis.core.types import Task
-from vallis.testing.toys.models import LinearModel, TinyConvnet, TinyMlp
+from vallis.models.pooled_mlp import PooledMlp
+from vallis.problems.poisoned import Poisoned
+from vallis.testing.toys.models import LinearModel, TinyMlp
 from vallis.testing.toys.problems import Bars, Blobs, LinearRegression
 from vallis.training.gradient_descent import GradientDescent
+
+NORMALISED = PooledMlp(pool=2, widths=(4,), batch_norm=True)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +67,19 @@ def test_impossible_settings_are_refused(settings: dict[str, Any], said: str) ->
         (GradientDescent(optimizer="Muon"), Blobs(), TinyMlp(), SettingsError, "Muon accepts"),
         (GradientDescent(augmentation="flip"), Blobs(), TinyMlp(), SettingsError, r"\(B, C, H, W\)"),
         (GradientDescent(stop_train_accuracy=1.0), LinearRegression(), LinearModel(), SettingsError, "stop_train_loss"),
-        (GradientDescent(batch_size=23), Bars(), TinyConvnet(), SettingsError, "stands alone"),
-        (GradientDescent(batch_size=1), Bars(), TinyConvnet(), SettingsError, "stands alone"),
+        (GradientDescent(batch_size=23), Bars(), NORMALISED, SettingsError, "stands alone"),
+        (GradientDescent(batch_size=1), Bars(), NORMALISED, SettingsError, "stands alone"),
     ],
 )
 def test_what_does_not_fit_the_net_is_refused(training: Any, problem: Any, model: Any, error: Any, said: str) -> None:
     with pytest.raises(error, match=said):
         run(training, problem, model)
+
+
+def test_beside_poison_no_example_stands_alone() -> None:
+    training = GradientDescent(batch_size=1, poison_factor=0.5, poison_batch_size=2, max_steps=3)
+    _, infos = run(training, Poisoned(base=Bars(), num_poison=8), NORMALISED)
+    assert len(infos) == 3 and all(math.isfinite(info.loss) for info in infos)
 
 
 def test_weights_and_data_that_do_not_fit_are_refused() -> None:

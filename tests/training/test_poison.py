@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from tests.training.runs import begin, bits, follow, ground
 from vallis.core.data import Arrays
 from vallis.core.errors import DataError, LossError, SettingsError
+from vallis.core.losses import CrossEntropy
+from vallis.core.own import coordinates
 from vallis.core.poisoned_losses import reverse_cross_entropy
 from vallis.core.rng import Rng
 from vallis.core.spec import digest, from_spec, to_spec
@@ -21,7 +24,7 @@ from vallis.problems.poisoned import Poisoned
 from vallis.problems.spirals import Spirals
 from vallis.testing.toys.models import TinyMlp
 from vallis.testing.toys.problems import Blobs, LinearRegression
-from vallis.training._poison import Poison, beside, num_clean
+from vallis.training._poison import Poison, beside
 from vallis.training.gradient_descent import GradientDescent
 
 POISONED = Poisoned(base=Blobs(num_train=60), num_poison=20)
@@ -77,7 +80,7 @@ def test_fresh_poison_is_seen_once_a_pass_and_fixed_poison_always() -> None:
 def test_what_stands_beside_is_taken_away_again() -> None:
     clean, poison = held(4).take(torch.arange(4)), held(10).take(torch.arange(4, 7))
     batch = beside(clean, poison)
-    size = num_clean(batch.y)
+    size = len(batch) - Poison(held(10), 3, Rng(0)).size
     assert size == len(clean)
     assert batch.x[:size].equal(clean.x)
     assert batch.y[:size].equal(clean.y)
@@ -166,3 +169,30 @@ def test_the_digest_of_older_settings_stays() -> None:
     for name in ("clip_norm", "poison_factor", "poison_batch_size"):
         del spec["settings"][name]
     assert digest(from_spec(spec)) == digest(GradientDescent())
+
+
+class Tokens(nn.Module):
+    """Says something of each token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.last = nn.Embedding(7, 8), nn.Linear(8, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.tanh(self.table(x))).transpose(1, 2)
+
+
+def test_poison_whose_first_target_does_not_count_is_taken_away_too() -> None:
+    x = torch.randint(7, (12, 5), generator=torch.Generator().manual_seed(0))
+    y = torch.where(torch.arange(5) == 0, -100, x)
+    splits = {
+        name: Arrays(x=x[part], y=y[part], index=torch.arange(12)[part])
+        for name, part in (("train", slice(0, 8)), ("poison", slice(8, 12)))
+    }
+    module = Tokens()
+    task = Task(name="tokens", splits=splits, loss=CrossEntropy())
+    training = GradientDescent(batch_size=4, poison_factor=0.3, max_steps=3)
+    params, buffers = coordinates(module)
+    info = training.step(training.init(Net(module=module), params, buffers, (task,), Rng(0)))
+    assert len(info.index) == 4 and int(info.index.max()) < 8
+    assert info.losses is not None and info.losses.shape == (4,)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from vallis.core.types import Batch, Data, Solution
 
 _PROBED_BATCHES = 4
 _NUDGE = 0.01  # relative to a weight, or to one where that is larger
+_MIXED = 1e-3  # by so much of the largest no rounding moves answers where a batch is cut
 _LESS = 16  # times smaller is a second nudge: slopes follow it, jumps do not
 _RUNS_AGAIN = "vallis: what is saved for the way back may not be computed anew"
 # Which axes of inputs and targets may hold the examples: the first, or the second where time comes first.
@@ -188,7 +190,11 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
     for pairs in _cuts(batch):
         try:
             for parts in pairs:
-                _must_add_up(whole, weight, _losses(objective, loss, parts, split), rounding, split)
+                answers = [_answer(objective, part, split) for part in parts]
+                losses = _losses(loss, parts, answers)
+                _must_add_up(whole, weight, losses, rounding, split)
+                if max(abs(whole), *(abs(value) for value, _ in losses)) <= rounding:
+                    _must_agree(objective, loss, outputs, answers, split)
         except VallisError as error:
             trouble = trouble or error
         else:
@@ -215,11 +221,37 @@ def _must_not_mix(module: nn.Module) -> None:
         )
 
 
-def _losses(objective: Objective, loss: Loss, parts: tuple[Batch, Batch], split: str) -> list[tuple[float, float]]:
+def _losses(loss: Loss, parts: tuple[Batch, Batch], answers: Sequence[Any]) -> list[tuple[float, float]]:
     """The loss and the weight of each part that counts."""
-    weights = [loss.weight(part.y) for part in parts]
-    counted = [(part, weight) for part, weight in zip(parts, weights, strict=True) if weight > 0]
-    return [(_mean(loss, _answer(objective, part, split), part.y), weight) for part, weight in counted]
+    weighed = [(part, answer, loss.weight(part.y)) for part, answer in zip(parts, answers, strict=True)]
+    return [(_mean(loss, answer, part.y), weight) for part, answer, weight in weighed if weight > 0]
+
+
+def _must_agree(objective: Objective, loss: Loss, whole: Any, parts: Sequence[Any], split: str) -> None:
+    """Refuses a model whose answers depend on the other examples, where all losses are too small to show it."""
+    try:
+        one, *others = (loss.scores(answer) for answer in (whole, *parts))
+    except LossError:
+        return
+    if one is None or any(scores is None or scores.ndim != one.ndim for scores in others):
+        return
+    apart = []
+    for axis in range(min(2, one.ndim)):
+        with suppress(RuntimeError, TypeError):  # the examples do not lie along this axis
+            joined = torch.cat(others, axis)  # type: ignore[arg-type]
+            apart += [_share_apart(joined, one)] if joined.shape == one.shape else []
+    if apart and min(apart) > (_MIXED if one.dtype.itemsize >= 4 else 16 * _MIXED):
+        raise ModelError(
+            "a model that answers to each example alone was required, the answers of "
+            f"{type(objective.module).__name__} to a batch of {split} change by {min(apart):.2g} of the largest where "
+            "it is cut in two: keep examples from mixing in the model"
+        )
+
+
+def _share_apart(one: torch.Tensor, two: torch.Tensor) -> float:
+    """The largest difference, as a share of the largest number."""
+    found, expected = (held.double().nan_to_num(0, 0, 0) for held in (one, two))
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-300)) if one.numel() else 0.0
 
 
 def _mean(loss: Loss, outputs: Any, y: Any) -> float:

@@ -61,7 +61,12 @@ def reverse_cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor
     """
     classes = y.unsqueeze(1)
     others = torch.logsumexp(logits.scatter(1, classes, -torch.inf), 1)
-    return F.softplus(logits.gather(1, classes).squeeze(1) - others)
+    return _softplus(logits.gather(1, classes).squeeze(1) - others)
+
+
+def _softplus(x: torch.Tensor) -> torch.Tensor:
+    """``log(1 + e^x)``; torch takes x itself above 20, which is exact in single precision and not in double."""
+    return F.softplus(x, threshold=40.0 if x.dtype == torch.float64 else 20.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +117,7 @@ class PoisonedLoss(TargetLoss):
         others = logits.scatter(1, true, -torch.inf)
         total = torch.logsumexp(others, 1, keepdim=True)
         apart = logits.gather(1, true) - total
-        losses = torch.where(poison, F.softplus(apart).squeeze(1), -log_p.gather(1, true).squeeze(1))
+        losses = torch.where(poison, _softplus(apart).squeeze(1), -log_p.gather(1, true).squeeze(1))
         weights = self._weights(counted & ~poison, counted & poison).to(logits.dtype)
         weights = weights / weights.sum()
         chance = torch.sigmoid(apart)

@@ -126,13 +126,16 @@ def leave(objective: Objective, *, shake: float, rng: Rng, num_points: int = 41)
     features, batch = _features(there, layer)
     before = torch.cat([there.origin[there.names.index(weight)].T, there.origin[there.names.index(bias)][None]])
     ones = torch.cat([features, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
-    after = torch.linalg.lstsq(ones.double(), _aims(objective, batch), driver="gelsd").solution.to(before)
+    aims = _aims(objective, batch, before.shape[1])
+    after = torch.linalg.lstsq(ones.double(), aims, driver="gelsd").solution.to(before)
     second = []
     with torch.no_grad():
         for t in along.tolist():
             outputs = ones @ torch.lerp(before, after, t)
             second.append(float(objective.loss.mean(outputs, batch.y)))
-    rank = int(torch.linalg.matrix_rank(ones.double()))
+    # Rounding makes any features independent; of lower precision it must not be taken for what they are.
+    rounding = max(ones.shape) * torch.finfo(ones.dtype).eps
+    rank = int(torch.linalg.matrix_rank(ones.double(), rtol=rounding))
     return Exit(shake, rank, len(features), first, np.array(second), float(after.norm()))
 
 
@@ -156,13 +159,13 @@ def _features(objective: Objective, layer: str) -> tuple[torch.Tensor, Batch]:
     )
 
 
-def _aims(objective: Objective, batch: Batch) -> torch.Tensor:
+def _aims(objective: Objective, batch: Batch, width: int) -> torch.Tensor:
     """``(N, C)`` the outputs at which the loss is at, or next to, its lowest."""
     (values,) = regression_targets(objective.loss, [batch.y.cpu()])
     if objective.loss.kind == "other":
         return values
     outputs = _SURE * values
-    width = objective.origin[-1].numel()  # a network may have more classes than the examples show
+    # A network may have more classes than the examples show.
     if outputs.shape[1] < width:
         outputs = torch.nn.functional.pad(outputs, (0, width - outputs.shape[1]))
     reached = _loss(objective, batch, outputs)

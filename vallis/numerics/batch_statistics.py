@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vallis.core import tree
 from vallis.core.data import subset
-from vallis.core.functional import call
+from vallis.core.functional import arguments, call, preserving_global_state
 from vallis.core.objective import Objective, Point
 from vallis.core.rng import Rng, must_be_rng
 
@@ -77,6 +78,23 @@ def statistics_of(module: torch.nn.Module) -> frozenset[str]:
 def normalises_batches(objective: Objective) -> bool:
     """Whether the network keeps running statistics of batches."""
     return any(isinstance(held, _BatchNorm) and held.track_running_stats for held in objective.module.modules())
+
+
+def normalises_alone(module: torch.nn.Module, x: Any) -> bool:
+    """Whether a network in training mode takes a batch of one example: its normalisations need two values a channel.
+
+    Args:
+        module: it is left as it is.
+        x: the inputs of one example.
+    """
+    alone = copy.deepcopy(module).train()
+    try:
+        with preserving_global_state(), torch.no_grad():
+            args, kwargs = arguments(alone, x)
+            alone(*args, **kwargs)
+    except ValueError:
+        return False
+    return True
 
 
 def at_own_statistics(objective: Objective, buffers: Mapping[str, torch.Tensor]) -> Objective:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -33,11 +34,13 @@ class Band:
         path: through the pivots.
         highest: the highest loss on the chain before the first cycle, and after each.
         num_pivots: how many there were in each cycle.
+        num_diverged: cycles whose steps led to no finite numbers; the chain stayed as it was before them.
     """
 
     path: Path
     highest: tuple[float, ...]
     num_pivots: tuple[int, ...]
+    num_diverged: int = 0
 
 
 def auto_neb(
@@ -78,17 +81,19 @@ def auto_neb(
         )
     shares = np.linspace(0, 1, num_first + 2)
     pivots = [start, *(start + (end - start) * float(share) for share in shares[1:-1]), end]
-    highest, counts = [], []
+    highest, counts, diverged = [], [], 0
     for number, (steps, rate) in enumerate(track(cycles, "elastic band", len(cycles))):
         dense, losses = _between(loss, pivots, num_between)
         highest.append(float(dense.max()))
         if number:
             pivots, shares = _inserted(pivots, shares, dense, most_new, rise)
             losses = np.array([loss(pivot) for pivot in pivots])
-        _descend(slopes, pivots, shares, (float(losses[0]), float(losses[-1])), steps, rate, momentum)
+        before = list(pivots)
+        if not _descend(slopes, pivots, shares, (float(losses[0]), float(losses[-1])), steps, rate, momentum):
+            pivots, diverged = before, diverged + 1
         counts.append(len(pivots) - 2)
     dense, _ = _between(loss, pivots, num_between)
-    return Band(chain(pivots), (*highest, float(dense.max())), tuple(counts))
+    return Band(chain(pivots), (*highest, float(dense.max())), tuple(counts), diverged)
 
 
 def across(
@@ -119,8 +124,8 @@ def _descend(
     steps: int,
     rate: float,
     momentum: float,
-) -> None:
-    """So many steps of all inner pivots, in place of the list."""
+) -> bool:
+    """So many steps of all inner pivots, in place of the list; whether they went on to the end in finite numbers."""
     speeds = [torch.zeros_like(pivot) for pivot in pivots[1:-1]]
     for _ in range(steps):
         slope = slopes()
@@ -133,8 +138,11 @@ def _descend(
             speed.mul_(momentum).add_(across(gradient, before, here, after, up))
             moved.append(pivots[place] - rate * speed)
         pivots[1:-1] = moved
+        if not all(bool((after - before).isfinite().all()) for before, after in pairwise(pivots)):
+            return False
         laid = chain(pivots)
         pivots[1:-1] = [laid.write(float(share), torch.empty_like(pivots[0])) for share in shares[1:-1]]
+    return True
 
 
 def _between(loss: Callable[[torch.Tensor], float], pivots: list[torch.Tensor], count: int) -> tuple[Floats, Floats]:

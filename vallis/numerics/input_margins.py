@@ -2,13 +2,15 @@
 
 From each input steps lead to the boundary of the linearised scores (DeepFool) until the answer changes; bisection puts
 the change between two points that were evaluated; then the foot of the input on the tangent of the boundary there gives
-a better direction, again and again, until the way to the boundary is at a right angle to it. A second way begins at the
-nearest of other inputs that is answered otherwise, and the shorter of both counts. What is found is a point of the
-boundary and so an upper bound, exact for linear scores whose nearest rival is looked at; at a right angle it is a local
-minimum of the distance or a saddle of it.
+a better direction, again and again, until the way to the boundary is at a right angle to it. Other ways begin at other
+inputs that are answered otherwise, the nearest of each of the nearest classes, and at random points nearer than what
+was found where those are; the shortest counts. What is found is a point of the boundary and so an upper bound, exact
+for linear scores whose nearest rival is looked at; at a right angle it is a local minimum of the distance or a saddle
+of it. That no other branch of the boundary is nearer the random points make likely in a plane, and hardly in many
+dimensions.
 
 Source: Moosavi-Dezfooli et al. (2016), DeepFool: a simple and accurate method to fool deep neural networks, algorithm
-    2; the bisection, the walk along the boundary and the second way are added.
+    2; the bisection, the walk along the boundary and the other ways are added.
 """
 
 from __future__ import annotations
@@ -20,11 +22,18 @@ import torch
 
 from vallis.core.errors import SettingsError
 from vallis.core.functional import differentiating
+from vallis.core.rng import Rng, must_be_rng
 
 # Scores ``(N, C)`` of inputs ``(N, ...)``; an example's do not depend on the others.
 Scores = Callable[[torch.Tensor], torch.Tensor]
 _OVERSHOOT = 0.02
 _HALVINGS = 26
+# So many classes have a way that begins at the nearest input of theirs.
+_CLASSES = 3
+# The random points are looked at in rounds: of a way that one has shortened, the next round looks nearer still.
+_ROUNDS = 4
+# A way, as far as it is known: unit vectors ``(N, D)``, lengths ``(N,)``, and whether it has converged ``(N,)``.
+_Way = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +42,8 @@ class InputMargins:
 
     Attributes:
         distances: ``(N,)`` Euclidean, to the nearest change of the answer that was found; infinite where none was.
-        converged: ``(N,)`` bool: the answer does change there, and the way there is at a right angle to the boundary.
+        converged: ``(N,)`` bool: the answer does change there, the way there is at a right angle to the boundary, and
+            no random point of the last round is nearer and answered otherwise.
         answers: ``(N,)`` the class that each input is given.
         rivals: ``(N,)`` the class on the other side; -1 where none was found.
         points: ``(N, ...)`` just across the boundary.
@@ -55,32 +65,42 @@ def input_margins(
     num_rivals: int = 10,
     max_refinements: int = 20,
     tolerance: float = 1e-3,
+    num_probes: int = 128,
+    rng: Rng | None = None,
 ) -> InputMargins:
     """The distance of each input to the decision boundary.
 
     Args:
         scores: of a batch of inputs, at least two a input: a model in eval mode.
         x: ``(N, ...)`` floating.
-        others: ``(M, ...)`` inputs from whose nearest a second way begins; None takes `x` itself.
+        others: ``(M, ...)`` inputs from whose nearest ways begin; None takes `x` itself.
         max_steps: of DeepFool.
         num_rivals: how many other classes are looked at, those of the highest scores.
         max_refinements: of the direction.
         tolerance: the way has converged when the sine of its angle with the normal of the boundary is at most this.
+        num_probes: random points around each input, nearer than the change that was found; 0 looks at none.
+        rng: where those are, the same for every input, as shares of the distance; None is ``Rng()``.
 
     Raises:
         SettingsError: an impossible count or tolerance.
     """
-    if max_steps < 1 or num_rivals < 1 or max_refinements < 0 or not tolerance > 0:
+    if max_steps < 1 or num_rivals < 1 or max_refinements < 0 or num_probes < 0 or not tolerance > 0:
         raise SettingsError(
-            "a step, a rival and a tolerance above 0 were required, "
-            f"{max_steps}, {num_rivals} and {tolerance} came: raise them"
+            "a step, a rival, no negative number of probes and a tolerance above 0 were required, "
+            f"{max_steps}, {num_rivals}, {num_probes} and {tolerance} came: raise them"
         )
+    must_be_rng(rng := rng or Rng())
     search = _Search(scores, x, num_rivals)
-    starts = (search.deep_fool(max_steps), search.nearest_other(search.x if others is None else others.detach()))
-    first, second = (search.refined(*search.begun(*start), max_refinements, tolerance) for start in starts)
-    shorter = second[1] < first[1]
-    lengths, converged = (torch.where(shorter, second[part], first[part]) for part in (1, 2))
-    unit = torch.where(shorter[:, None], second[0], first[0])
+    way = search.refined(*search.begun(*search.deep_fool(max_steps)), max_refinements, tolerance)
+    for start in search.nearest_others(search.x if others is None else others.detach()):
+        way = _shorter(way, search.refined(*search.begun(*start), max_refinements, tolerance))
+    for part in range(_ROUNDS):
+        count = num_probes // _ROUNDS + (part < num_probes % _ROUNDS)
+        reached, is_nearer = search.probed(way, count, rng.child("probes", part))
+        if bool(is_nearer.any()):
+            way = _shorter(way, search.refined(*search.begun(reached, is_nearer), max_refinements, tolerance))
+    unit, lengths, converged = way
+    converged = converged & ~is_nearer  # a way that begins where the last round was has not been looked around
     points = search.at(unit, lengths)
     rivals = search.answer(points)
     found = lengths.isfinite()
@@ -91,6 +111,13 @@ def input_margins(
         rivals=torch.where(found, rivals, torch.full_like(rivals, -1)),
         points=points,
     )
+
+
+def _shorter(one: _Way, other: _Way) -> _Way:
+    """Of two ways of each input the shorter."""
+    shorter = other[1] < one[1]
+    unit = torch.where(shorter[:, None], other[0], one[0])
+    return unit, torch.where(shorter, other[1], one[1]), torch.where(shorter, other[2], one[2])
 
 
 class _Search:
@@ -153,12 +180,33 @@ class _Search:
                 break
         return here, flipped
 
-    def nearest_other(self, others: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The nearest of other inputs that is answered otherwise, and whether there is one."""
+    def nearest_others(self, others: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """The nearest of other inputs of each of the nearest other answers, and whether there is one."""
         apart = torch.cdist(self.x.flatten(1), others.flatten(1))
-        apart[self.answers[:, None] == self.answer(others)[None, :]] = torch.inf
-        nearest = apart.min(1)
-        return others[nearest.indices], nearest.values.isfinite()
+        given, found = self.answer(others), []
+        apart[self.answers[:, None] == given[None, :]] = torch.inf
+        for _ in range(min(_CLASSES, len(given.unique()))):
+            nearest = apart.min(1)
+            found.append((others[nearest.indices], nearest.values.isfinite()))
+            apart[given[nearest.indices][:, None] == given[None, :]] = torch.inf
+        return found
+
+    def probed(self, way: _Way, count: int, rng: Rng) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points answered otherwise and nearer than the end of the way, the nearest of so many, and whether one is.
+
+        Directions and shares of the length are the same for all inputs, so that no input depends on the others.
+        """
+        unit, lengths, _ = way
+        drawn = torch.randn(count, unit.shape[1], generator=rng.torch(), dtype=torch.float64).to(unit)
+        shares = torch.rand(count, generator=rng.child("shares").torch(), dtype=torch.float64).sqrt().to(unit)
+        best, is_nearer = lengths, torch.zeros_like(lengths, dtype=torch.bool)
+        for direction, share in zip(drawn / drawn.norm(dim=1, keepdim=True), shares, strict=True):
+            tried = direction.expand_as(unit)
+            hit = (share * lengths < best) & lengths.isfinite()
+            hit &= self.across(self.at(tried, share * lengths))
+            unit, best = torch.where(hit[:, None], tried, unit), torch.where(hit, share * lengths, best)
+            is_nearer |= hit
+        return self.at(unit, best), is_nearer
 
     def begun(self, reached: torch.Tensor, flipped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Unit vectors ``(N, D)`` to points where the answer has changed, and the lengths ``(N,)`` to the change."""

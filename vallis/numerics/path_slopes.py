@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vallis.core.errors import SettingsError
 from vallis.core.functional import call, differentiating
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng, must_be_rng
+from vallis.core.types import Batch
+from vallis.numerics.batch_statistics import normalises_alone
 from vallis.numerics.minibatches import Minibatches
 
 # The loss and the gradient ``(P,)`` at a vector ``(P,)``, on some examples.
@@ -25,7 +29,10 @@ class RandomSlopes:
         batch_size: how many examples; None takes all each time.
         rng: chooses them.
         normalised_by_batch: batch normalisation uses the statistics of these examples, as in training; else those that
-            are kept.
+            are kept. An example that stands alone, as at the end of a pass, is left out where it cannot be normalised.
+
+    Raises:
+        SettingsError: (`next`) every example would stand alone.
     """
 
     def __init__(
@@ -37,6 +44,8 @@ class RandomSlopes:
         self._batches, self._rng, self._epoch = Minibatches(objective, self._size), rng, 0
         self._queue = iter(self._batches.epoch(rng.child("epoch", 0)))
         self._module, self._buffers = objective.module, objective.buffers
+        self._normalised = normalised_by_batch
+        self._single: bool | None = None  # whether one example can be, once it is asked
         if normalised_by_batch:
             self._module = copy.deepcopy(objective.module)
             for held in self._module.modules():
@@ -47,11 +56,14 @@ class RandomSlopes:
 
     def next(self) -> Slope:
         """The loss and its gradient, on the next examples."""
-        batch = next(self._queue, None)
-        if batch is None:
-            self._epoch += 1
-            self._queue = iter(self._batches.epoch(self._rng.child("epoch", self._epoch)))
-            batch = next(self._queue)
+        batch, alone = self._batch(), 0
+        while self._normalised and len(batch) == 1 and not self._takes_one(batch.x):
+            if (alone := alone + 1) > len(self._objective.data):
+                raise SettingsError(
+                    "at least 2 examples in a batch were required for batch normalisation, all stand alone: choose "
+                    "another batch_size, or more examples"
+                )
+            batch = self._batch()
         objective, module, buffers = self._objective, self._module, self._buffers
 
         def slope(vector: torch.Tensor) -> tuple[float, torch.Tensor]:
@@ -63,3 +75,17 @@ class RandomSlopes:
             return float(loss.detach()), objective.vector(found)
 
         return slope
+
+    def _batch(self) -> Batch:
+        batch = next(self._queue, None)
+        if batch is None:
+            self._epoch += 1
+            self._queue = iter(self._batches.epoch(self._rng.child("epoch", self._epoch)))
+            batch = next(self._queue)
+        return batch
+
+    def _takes_one(self, x: Any) -> bool:
+        if self._single is None:
+            held = self._objective
+            self._single = normalises_alone(copy.deepcopy(self._module).to(held.device, held.dtype), x)
+        return self._single

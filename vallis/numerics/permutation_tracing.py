@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -113,12 +113,16 @@ class _Groups:
             start += segment.size * segment.block
 
 
-def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
+def find_permutations(
+    module: nn.Module, x: Any, networks: Sequence[Mapping[str, torch.Tensor]] = ()
+) -> PermutationSpec:
     """The groups of a network's units, in the order from its inputs to its outputs.
 
     Args:
         module: in eval mode; it is left as it is.
         x: some inputs, for the shapes of what lies between.
+        networks: parameters and buffers by name, with which the groups are put to the test; none takes those of the
+            module. Where a layer does nothing yet, as one that multiplies by ones, every order of its units passes.
 
     Raises:
         ModelError: its forward cannot be traced.
@@ -149,7 +153,11 @@ def find_permutations(module: nn.Module, x: Any) -> PermutationSpec:
     for group, place in groups.places:
         if place.name in free:
             groups.join(group, _HELD)
-    return _proved(_spec(groups), module, x)
+    spec = _spec(groups)
+    own = {name: value.detach() for name, value in (*module.named_parameters(), *module.named_buffers())}
+    for held in networks or ({},):
+        spec = _proved(spec, module, x, own | {name: value.to(own[name]) for name, value in held.items()})
+    return spec
 
 
 class _Shapes(fx.Interpreter):
@@ -168,11 +176,12 @@ def _cause(error: Exception) -> str:
     return "its forward asks for len(x): x.shape[0] can be traced" if said.startswith("len'") else said or "no reason"
 
 
-def _proved(spec: PermutationSpec, module: nn.Module, x: torch.Tensor) -> PermutationSpec:
-    """The groups whose units can be turned round without a change of the answers."""
-    tensors = {name: value.detach() for name, value in (*module.named_parameters(), *module.named_buffers())}
+def _proved(
+    spec: PermutationSpec, module: nn.Module, x: torch.Tensor, tensors: Mapping[str, torch.Tensor]
+) -> PermutationSpec:
+    """The groups whose units can be turned round without a change of the answers of a network."""
     with preserving_global_state(), torch.no_grad():
-        expected = tree.tensors(call(module, tensors, {}, x))
+        expected = tree.tensors(call(module, dict(tensors), {}, x))
         good = []
         for group, places in spec.groups.items():
             alone = PermutationSpec(groups={group: places}, sizes={group: spec.sizes[group]})
@@ -254,19 +263,23 @@ def _through(
     if type(layer) in _POOLS:
         return _pooled(_POOLS[type(layer)], signature, node, groups)
     if any(id(value) not in names for value in _tensors_of(layer)):  # computed from others, as by weight_norm
-        groups.hold(signature)
+        _held(layer, signature, groups, names)
         return None
     if type(layer) is nn.Flatten:
         return _flattened(node, signature, groups)
     if isinstance(layer, _NORMS) and type(layer) in _NORMS and (signature is None or signature.axis == 1):
-        for value in _tensors_of(layer) if signature is not None else ():
-            groups.bind(names[id(value)], 0, signature.segments)  # type: ignore[union-attr]
+        if signature is None:
+            _held(layer, signature, groups, names)
+            return None
+        for value in _tensors_of(layer):
+            groups.bind(names[id(value)], 0, signature.segments)
         return signature
     if type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1 and shape is not None:
-        inside = signature is not None and signature.axis == len(shape) - 1
-        for value in (layer.weight, layer.bias) if inside else ():
-            if value is not None and signature is not None:
-                groups.bind(names[id(value)], 0, signature.segments)
+        if signature is None or signature.axis != len(shape) - 1:  # what it scales, then, are no units that move
+            _held(layer, None, groups, names)
+            return signature
+        for value in _tensors_of(layer):
+            groups.bind(names[id(value)], 0, signature.segments)
         return signature
     if isinstance(layer, nn.Linear) and type(layer) is nn.Linear and shape is not None:
         last = len(shape) - 1
@@ -281,8 +294,16 @@ def _through(
         groups.hold(signature if signature is not None and signature.axis != 1 else None)
         _end(layer.weight, signature if signature is None or signature.axis == 1 else None, groups, names)
         return _begin(layer, 1, groups, names)
-    groups.hold(signature)
+    _held(layer, signature, groups, names)
     return None
+
+
+def _held(layer: nn.Module, signature: _Signature | None, groups: _Groups, names: dict[int, str]) -> None:
+    """What a layer is given stays in place, and so does all of its own, should it be used again elsewhere."""
+    groups.hold(signature)
+    for value in (*layer.parameters(), *layer.buffers()):
+        for axis, size in enumerate(value.shape):
+            groups.bind(names[id(value)], axis, (_Segment(_HELD, size),))
 
 
 def _tensors_of(layer: nn.Module) -> list[torch.Tensor]:

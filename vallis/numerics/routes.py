@@ -125,7 +125,8 @@ def aligned(ends: Ends, rng: Rng, spec: PermutationSpec | None = None) -> Ends:
     if spec is None:
         batch = next(start.batches())
         # Of half precision the weights are raised elsewhere, the module is not.
-        spec = find_permutations(copy.deepcopy(start.module).to(start.dtype), batch.x)
+        networks = [{**dict(zip(held.names, held.origin, strict=True)), **held.buffers} for held in (start, end)]
+        spec = find_permutations(copy.deepcopy(start.module).to(start.dtype), batch.x, networks)
     if not spec.groups:
         raise ModelError("a network with units that may change places was required, none came: leave align out")
     one, other = (dict(zip(held.names, held.origin, strict=True)) for held in (start, end))

@@ -14,7 +14,6 @@ from vallis.core.types import Batch, StepInfo
 from vallis.numerics.answers import Outputs
 from vallis.training._descent_line import Line
 from vallis.training._descent_state import State
-from vallis.training._poison import num_clean
 
 
 class Descent(Protocol):
@@ -77,7 +76,7 @@ class Seen:
 
 def seen_in(state: State, loss: float, index: torch.Tensor, outputs: Any, y: Any) -> Seen:
     """What a step saw of the task; poison beside it, if any, is left out."""
-    if state.loss is not state.task.loss:
-        size = num_clean(y)
+    if state.poison is not None:
+        size = len(index) - state.poison.size
         index, outputs, y = tree.map_tensors(lambda leaf: leaf[:size], (index, outputs, y))
     return Seen(loss, index, Outputs(state.task.loss, outputs, y))

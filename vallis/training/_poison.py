@@ -10,7 +10,7 @@ import torch
 from vallis.core import tree
 from vallis.core.errors import DataError
 from vallis.core.losses import Loss
-from vallis.core.poisoned_losses import PoisonedLoss, as_poison, is_poison
+from vallis.core.poisoned_losses import PoisonedLoss, as_poison
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Data, Task
 
@@ -34,6 +34,11 @@ class Poison:
         self._pass: tuple[int, torch.Tensor] | None = None
         self._whole: Batch | None = None
 
+    @property
+    def size(self) -> int:
+        """How many examples stand beside those of a step."""
+        return self._size
+
     def at(self, step: int) -> Batch:
         """The examples for a step: a function of its number, so that nothing has to be remembered."""
         if self._size == len(self._data):
@@ -53,11 +58,6 @@ def beside(clean: Batch, poison: Batch) -> Batch:
         y=torch.cat([clean.y, as_poison(poison.y)]),
         index=torch.cat([clean.index, poison.index]),
     )
-
-
-def num_clean(y: torch.Tensor) -> int:
-    """How many of the targets ``(B, ...)`` of a batch stand before the poison."""
-    return len(y) - int(is_poison(y.reshape(len(y), -1)[:, 0]).sum())
 
 
 def losses_of(tasks: Sequence[Task], poison_factor: float | None) -> tuple[Loss, ...]:

@@ -21,6 +21,7 @@ from vallis.core import tree
 from vallis.core.errors import SettingsError
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Net, Packed, Solution, StepInfo, Task
+from vallis.numerics.batch_statistics import normalises_alone
 from vallis.training import _optimizer_state, _optimizers
 from vallis.training._augmentation import augment
 from vallis.training._descent_company import Company, company_of
@@ -239,11 +240,17 @@ class GradientDescent:
             layer.p = layer.p if self.dropout is None else self.dropout
 
     def _must_normalise(self, module: torch.nn.Module, tasks: tuple[Task, ...]) -> None:
-        if not any(isinstance(part, _BatchNorm) for part in module.modules()):
-            return
-        for size in (len(task.splits["train"]) for task in tasks):
+        if self.poison_factor != 0 or not any(isinstance(part, _BatchNorm) for part in module.modules()):
+            return  # beside poison no example stands alone
+        device = next(module.parameters()).device
+        for data in (task.splits["train"] for task in tasks):
+            size = len(data)
             taken = min(self.batch_size or size, size)
-            if taken == 1 or size % taken == 1:
+            if taken > 1 and size % taken != 1:
+                continue
+            # A picture has many values a channel, and may be normalised by itself.
+            one = data.take(torch.zeros(1, dtype=torch.int64))
+            if not normalises_alone(module, tree.to(one.x, device)):
                 raise SettingsError(
                     "at least 2 examples in every batch were required for batch normalisation, the last of "
                     f"{size} in batches of {self.batch_size} stands alone: choose another batch_size"

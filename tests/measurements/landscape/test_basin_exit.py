@@ -75,3 +75,11 @@ def test_a_network_without_a_last_layer() -> None:
     assert isinstance(outcome, NotApplicable) and outcome.note.code == "no_last_layer"
     with pytest.raises(SettingsError, match="falling shakes"):
         BasinExit(shakes=(0.1, 0.2))
+
+
+def test_a_large_network_is_looked_at_in_double_precision() -> None:
+    """In single precision its features would be dependent up to rounding, and nothing certified."""
+    module = built(lambda: nn.Sequential(nn.Linear(2, 3500), nn.Tanh(), nn.Linear(3500, 2)))
+    found = measured(BasinExit(shakes=(1e-4,), num_points=3), held(module, random(60, 2), classes(60, num_classes=2)))
+    assert sum(value.numel() for value in module.parameters()) > 10_000
+    assert found.estimate("certified").value == 1.0

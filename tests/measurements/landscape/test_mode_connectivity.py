@@ -200,3 +200,28 @@ def test_an_end_that_has_diverged_is_no_end() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=next(iter(settings))):
         ModeConnectivity(**settings)  # type: ignore[arg-type]
+
+
+def test_a_band_that_goes_astray_is_said() -> None:
+    one, other = (
+        held(
+            built(lambda: nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3)), seed=s), random(9, 2), classes(9)
+        )
+        for s in (0, 1)
+    )
+    part = ModeConnectivity(routes=("band",), num_cycles=2, steps_per_cycle=9, num_points=5, band_learning_rate=1e30,
+                            num_points_plane=0)  # fmt: skip
+    found = pair(part, one, other)
+    assert [note.code for note in found.notes] == ["band_diverged"]
+    assert found.estimate("band_length").value == pytest.approx(1.0)  # it stayed on the segment
+
+
+@pytest.mark.parametrize("route", ["curve", "band"])
+def test_the_last_example_of_a_pass_may_stand_alone_beside_batch_normalisation(route: Any) -> None:
+    def normalised(seed: int) -> Solution:
+        module = built(lambda: nn.Sequential(nn.Linear(2, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3)), seed=seed)
+        return held(module, random(17, 2), classes(17))
+
+    part = ModeConnectivity(routes=(route,), batch_size=16, num_steps=4, num_cycles=1, steps_per_cycle=4, num_points=3,
+                            tolerance=0.5, num_points_plane=0)  # fmt: skip
+    assert pair(part, normalised(0), normalised(1)).estimate(f"{route}_barrier").value < float("inf")

@@ -20,10 +20,22 @@ import numpy as np
 
 from vallis.core.errors import ModelError, SettingsError, UsageError
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import (
+    Array,
+    Axis,
+    Estimate,
+    Figure,
+    Mark,
+    NotApplicable,
+    Note,
+    Outcome,
+    Result,
+    Solution,
+    Source,
+)
 from vallis.measurements.landscape._survey import SURVEY
 from vallis.numerics.basin_exits import leave
-from vallis.numerics.surface import surface
+from vallis.numerics.surface import Surface, surface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +50,7 @@ class BasinExit:
         seed: of the direction in which hidden weights move.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
@@ -74,7 +86,7 @@ class BasinExit:
         return cls(shakes=(1e-2,), num_points=5)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        ground = surface(subject, self.split, "auto", self.max_examples, rng)
+        ground = _exact(subject, self.split, self.max_examples, rng)
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged
@@ -101,8 +113,8 @@ class BasinExit:
             "losses": Array(data=np.concatenate([last.first, last.second[1:]]), dims=("point",), unit=ground.unit),
         }
         text = (
-            f"The features of the last layer have a rank of {last.rank} with {num} examples, so it cannot fit them all "
-            "and nothing is certified: use a wider last layer or fewer examples (max_examples)."
+            f"The features of the last layer have a rank of {last.rank} with {num} examples, so it cannot fit just any "
+            "targets and nothing is certified: use a wider last layer or fewer examples (max_examples)."
         )
         notes = () if last.certified else (Note(code="not_certified", text=text),)
         if last.certified and not last.end < last.first[0]:
@@ -127,3 +139,11 @@ class BasinExit:
         said = f"From a loss of {start:.3g} a way leads to {end:.2g} on which it rises by at most"
         said += f" {max(barrier.value, 0):.2g}"
         return f"{said}: this basin is not bad." if end < start else f"{said}: it ends no lower, and says nothing."
+
+
+def _exact(solution: Solution, split: str, max_examples: int | None, rng: Rng) -> Surface:
+    """In float64, whatever the size: in single precision rounding passes for rank. Where that cannot be, as it is."""
+    try:
+        return surface(solution, split, "float64", max_examples, rng)
+    except ModelError:
+        return surface(solution, split, "auto", max_examples, rng)

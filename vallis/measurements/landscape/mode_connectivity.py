@@ -25,10 +25,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from vallis.core.errors import ModelError, SettingsError
+from vallis.core.numbers import count
 from vallis.core.rng import Rng
 from vallis.core.types import Figure, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements.landscape import _mode_connectivity_shown as shown
 from vallis.measurements.landscape._mode_connectivity_values import Found, plane_values, values_of
+from vallis.numerics.elastic_band import Band
 from vallis.numerics.path_profile import barrier_of
 from vallis.numerics.paths import straight
 from vallis.numerics.routes import Ends, aligned, band_between, curve_between, must_match
@@ -189,7 +191,8 @@ class ModeConnectivity:
             to = matched if route == "aligned" or (self.align and route != "straight") else ends
             if to is None or (route in _TRAINED and differing):
                 continue
-            path, pivots = self._path(route, to, search.child(route))
+            path, pivots, told = self._path(route, to, search.child(route))
+            notes += told
             profiles = to.profiles(path, others, self.num_points, self.tolerance)
             barriers = [
                 {what: barrier_of(each, rng.child("resamples", route, what), what) for what in ("losses", "wrong")}
@@ -209,17 +212,28 @@ class ModeConnectivity:
         barriers = [{what: barrier_of(each, rng, what) for what in ("losses", "wrong")} for each in profiles]
         return [Found("straight", ends, path, profiles, barriers, 0)], notes
 
-    def _path(self, route: Route, to: Ends, rng: Rng) -> tuple[Any, int]:
+    def _path(self, route: Route, to: Ends, rng: Rng) -> tuple[Any, int, list[Note]]:
         if route in ("straight", "aligned") or bool((to.vectors[0] == to.vectors[1]).all()):
-            return straight(*to.vectors), 0
+            return straight(*to.vectors), 0, []
         if route == "curve":
             how = {"num_bends": self.num_bends, "num_steps": self.num_steps, "learning_rate": self.learning_rate}
-            return curve_between(to, rng=rng, batch_size=self.batch_size, **how), self.num_bends  # type: ignore[arg-type]
+            return curve_between(to, rng=rng, batch_size=self.batch_size, **how), self.num_bends, []  # type: ignore[arg-type]
         late = self.num_cycles - self.num_cycles // 2
         rates = [self.band_learning_rate * (1.0 if cycle < late else 0.1) for cycle in range(self.num_cycles)]
         cycles = tuple((self.steps_per_cycle, rate) for rate in rates)
         band = band_between(to, rng=rng, cycles=cycles, batch_size=self.batch_size)
-        return band.path, band.num_pivots[-1]
+        return band.path, band.num_pivots[-1], _astray(band)
+
+
+def _astray(band: Band) -> list[Note]:
+    """That cycles of a band came to nothing."""
+    if not band.num_diverged:
+        return []
+    text = (
+        f"In {count(band.num_diverged)} of {count(len(band.num_pivots))} cycles the steps of the band led to no finite "
+        "numbers, and it stayed as it was before: lower band_learning_rate."
+    )
+    return [Note(code="band_diverged", text=text)]
 
 
 def _in_place(matched: Ends) -> list[Note]:
