@@ -63,3 +63,30 @@ def test_the_last_layer_is_the_one_that_answers() -> None:
     bare = held(built(lambda: nn.Linear(2, 3, bias=False)), random(9, 2), classes(9))
     with pytest.raises(ModelError, match="with a bias"):
         leave(Objective(bare), shake=0.1, rng=Rng(0))
+
+
+class Tied(nn.Module):
+    """Its last layer is registered first, and may be read twice."""
+
+    def __init__(self, *, is_tied: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(30, 30 if is_tied else 9)
+        self.hidden = self.head if is_tied else nn.Linear(30, 30)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(torch.tanh(self.hidden(x)))
+        return found
+
+
+def test_a_last_layer_may_be_registered_first() -> None:
+    """The width of the answers was taken from the last parameter of the network, whatever that was."""
+    module = built(lambda: Tied(is_tied=False)).double()
+    way = leave(Objective(held(module, random(12, 30).double(), classes(12))), shake=0.1, rng=Rng(0))
+    assert way.certified and way.end < 1e-3
+
+
+def test_a_last_layer_that_is_read_twice_is_refused() -> None:
+    """The end was said to fit all examples, at weights at which the network does not."""
+    module = built(lambda: Tied(is_tied=True)).double()
+    with pytest.raises(ModelError, match="read nowhere else"):
+        leave(Objective(held(module, random(12, 30).double(), classes(12))), shake=0.1, rng=Rng(0))
