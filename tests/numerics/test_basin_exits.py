@@ -65,24 +65,6 @@ def test_the_last_layer_is_the_one_that_answers() -> None:
         leave(Objective(bare), shake=0.1, rng=Rng(0))
 
 
-class HeadFirst(nn.Module):
-    """Its last parameter is none of the last layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head, self.body = nn.Linear(30, 3), nn.Linear(2, 30)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(torch.tanh(self.body(x)))
-
-
-@pytest.mark.parametrize("num_classes", [2, 3])  # of the three that the network knows
-def test_the_last_layer_need_not_be_the_last_that_was_made(num_classes: int) -> None:
-    objective = Objective(held(built(HeadFirst).double(), random(12, 2).double(), classes(12, num_classes=num_classes)))
-    way = leave(objective, shake=0.3, rng=Rng(0))
-    assert way.certified and way.end < 1e-4
-
-
 def test_rounding_is_no_rank() -> None:
     """Features of a linear network lie in a space of four dimensions, whatever its width and precision."""
     module = built(lambda: nn.Sequential(nn.Linear(3, 60), nn.Linear(60, 60), nn.Linear(60, 2)))
@@ -91,3 +73,30 @@ def test_rounding_is_no_rank() -> None:
             Objective(held(module, random(20, 3), classes(20, num_classes=2)), dtype=dtype), shake=0.1, rng=Rng(0)
         )
         assert way.rank == 4 and not way.certified
+
+
+class Tied(nn.Module):
+    """Its last layer is registered first, and may be read twice."""
+
+    def __init__(self, *, is_tied: bool) -> None:
+        super().__init__()
+        self.head = nn.Linear(30, 30 if is_tied else 9)
+        self.hidden = self.head if is_tied else nn.Linear(30, 30)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(torch.tanh(self.hidden(x)))
+        return found
+
+
+def test_a_last_layer_may_be_registered_first() -> None:
+    """The width of the answers was taken from the last parameter of the network, whatever that was."""
+    module = built(lambda: Tied(is_tied=False)).double()
+    way = leave(Objective(held(module, random(12, 30).double(), classes(12))), shake=0.1, rng=Rng(0))
+    assert way.certified and way.end < 1e-3
+
+
+def test_a_last_layer_that_is_read_twice_is_refused() -> None:
+    """The end was said to fit all examples, at weights at which the network does not."""
+    module = built(lambda: Tied(is_tied=True)).double()
+    with pytest.raises(ModelError, match="read nowhere else"):
+        leave(Objective(held(module, random(12, 30).double(), classes(12))), shake=0.1, rng=Rng(0))

@@ -138,3 +138,12 @@ def test_nothing_global_is_touched() -> None:
     before = torch.random.get_rng_state()
     Rays(Frame(point()), RNG).draw(0, 2)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_weight_of_zeros_takes_its_noise_all_the_same() -> None:
+    """As a filter of zeros does: else all weights behind it would be moved along other directions."""
+    values, without = point(), point()
+    without[0] = torch.zeros_like(without[0])
+    whole, part = (Frame(each).noise(RNG) for each in (values, without))
+    assert part[0] is None
+    torch.testing.assert_close(part[4], whole[4])

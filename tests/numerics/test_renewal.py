@@ -37,7 +37,8 @@ def test_over_batches_they_are_means_and_nothing_held_moves() -> None:
     before = {name: value.clone() for name, value in here.buffers.items()}
     found = Renewal(here).buffers(here.origin)
     means = [(batch.x @ here.origin[0].T + here.origin[1]).mean(0) for batch in here.batches()]
-    torch.testing.assert_close(found["1.running_mean"], torch.stack(means).mean(0))
+    shares = torch.tensor([8.0, 8.0, 4.0]) / 20
+    torch.testing.assert_close(found["1.running_mean"], shares @ torch.stack(means))
     assert all(torch.equal(here.buffers[name], value) for name, value in before.items())
     assert not here.module.training
 
@@ -52,3 +53,11 @@ def test_with_them_the_scale_of_a_normalised_layer_does_not_matter() -> None:
     assert np.ptp(Landscape(here, [direction]).losses(points)) > 0.01
     spread = Landscape(here, [direction], Renewal(here)).spread(points)
     np.testing.assert_allclose(spread.losses, renewed, rtol=1e-5)
+
+
+def test_a_short_last_batch_counts_for_what_it_is() -> None:
+    """As much as a whole one it moved the mean by a whole standard deviation."""
+    short = objective(batch_size=18)
+    seen = torch.cat([batch.x for batch in short.batches()]) @ short.origin[0].T + short.origin[1]
+    found = Renewal(short).buffers(short.origin)
+    torch.testing.assert_close(found["1.running_mean"], seen.mean(0))

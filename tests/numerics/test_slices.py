@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tests.numerics.solutions import AWKWARD, batch_norm, built, held, mlp, random
-from vallis.core.data import Stream
+from vallis.core.data import Stream, chosen
 from vallis.core.errors import UsageError
 from vallis.core.objective import Objective
 from vallis.core.own_loss import OwnLoss
@@ -166,6 +166,26 @@ def test_error_bars_are_those_of_the_mean_of_examples() -> None:
     assert found.rise_errors[0] == 0
     np.testing.assert_allclose(found.rise_errors[1], (losses[1] - losses[0]).std(ddof=1) / n**0.5, rtol=1e-4)
     assert found.losses[0] == objective.value()
+
+
+@pytest.mark.parametrize("num_chosen", [20, 160])
+def test_error_bars_are_those_of_the_choice_among_the_examples_there_are(num_chosen: int) -> None:
+    """Of 200: with 160 of them they were twice too wide, as if 160 were a few of very many."""
+    whole = Objective(held(built(lambda: nn.Linear(2, 3)), random(200, 2), torch.arange(200) % 3))
+    first, _ = directions(whole)
+    points, generator = [(0.0,), (0.7,)], torch.Generator().manual_seed(0)
+    true = Landscape(whole, [first]).losses(points)
+    off = []
+    for _ in range(200):
+        marks = torch.zeros(200, dtype=torch.bool)
+        marks[torch.randperm(200, generator=generator)[:num_chosen]] = True
+        part = chosen(whole.data, marks)
+        assert part is not None
+        found = Landscape(whole.over(part), [first]).spread(points, of=200)
+        rise = np.diff(found.losses - true)[0] / found.rise_errors[1]
+        off.append([*((found.losses - true) / found.errors), rise])
+    sizes = np.sqrt(np.mean(np.square(off), axis=0))
+    assert ((sizes > 0.85) & (sizes < 1.2)).all()
 
 
 def test_the_solution_is_left_alone() -> None:

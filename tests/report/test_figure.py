@@ -79,3 +79,11 @@ def test_importing_it_imports_neither_plotly_nor_matplotlib() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_words_at_places_of_an_axis_are_kept_and_not_described_as_numbers() -> None:
+    ticked = Axis(label="place", ticks=((0.0, "0"), (3.0, "one")))
+    mark = Mark(kind="line", x=[0, 3], y=[0, 1])
+    figure = Figure(name="f", title="t", x=ticked, y=Axis(label="y"), marks=(mark,))
+    assert from_plain(json.loads(json.dumps(to_plain(figure)))).x == ticked
+    assert "place" not in describe(figure) and "y from 0 to 1" in describe(figure)

@@ -100,3 +100,11 @@ def test_a_long_title_stands_within_the_drawing() -> None:
     (axes,) = drawing.axes
     assert axes.get_title(loc="left").replace("\n", " ") == title
     assert axes.get_tightbbox().x1 <= drawing.bbox.x1
+
+
+def test_words_at_places_stand_for_the_numbers_along_an_axis() -> None:
+    ticked = Axis(label="x", ticks=((0.0, "0"), (3.0, "one")))
+    mark = Mark(kind="line", x=[0, 3], y=[0, 1])
+    (axes,) = draw(Figure(name="f", title="t", x=ticked, y=Axis(label="y"), marks=(mark,))).axes
+    assert [word.get_text() for word in axes.get_xticklabels()] == ["0", "one"]
+    assert axes.get_xticks().tolist() == [0.0, 3.0]

@@ -64,3 +64,13 @@ def test_a_circle_is_a_circle_where_both_axes_are_lengths_in_one_space() -> None
     assert layout["yaxis"]["scaleanchor"] == "x"
     assert layout["meta"]["aspect"] == pytest.approx(0.9)
     assert "scaleanchor" not in layout_of(clean(toy.heatmap()), False)["yaxis"]
+
+
+def test_words_at_places_stand_for_the_numbers_along_an_axis() -> None:
+    ticked = Axis(label="x", ticks=((0.0, "0"), (3.0, "<1")))
+    mark = Mark(kind="heatmap", x=[0, 3], y=[0, 1], z=np.ones((2, 2)))
+    figure = Figure(name="f", title="t", x=ticked, y=Axis(label="y"), marks=(mark,))
+    spec = plotly_figure(figure)
+    assert spec["layout"]["xaxis"]["tickvals"] == [0.0, 3.0]
+    assert spec["layout"]["xaxis"]["ticktext"] == ["0", "&lt;1"]
+    assert spec["data"][0]["hovertemplate"] == "y %{y:.4~g}<br>value %{z:.4~g}<extra></extra>"

@@ -362,6 +362,7 @@ class Axis:
 
     label: str
     scale: Literal["linear", "log", "category"] = "linear"
+    ticks: tuple[tuple[float, str], ...] = ()  # places and their words, where numbers along it say something else
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,6 +12,7 @@ Source: Sun et al. (2020), section III, on Li, Ding and Sun (2018), On the benef
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +33,8 @@ _SURE = 12.0
 # Of a loss that other scores make lower by more than this, such as a smoothed one, these are the end.
 _LOWER = 1e-3
 _MOST_STEPS = 200
+# Two ways to compute one loss in float32 agree to such a share of the losses on the way, and so much besides.
+_ALIKE, _ROUNDING = 1e-3, 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,7 @@ def leave(objective: Objective, *, shake: float, rng: Rng, num_points: int = 41)
         num_points: on each leg.
 
     Raises:
-        ModelError: the network does not end in a linear layer with a bias.
+        ModelError: the network does not end in a linear layer with a bias, or reads its weights elsewhere, too.
     """
     must_be_rng(rng)
     layer = last_layer(objective)
@@ -128,6 +131,8 @@ def leave(objective: Objective, *, shake: float, rng: Rng, num_points: int = 41)
     ones = torch.cat([features, torch.ones(len(features), 1, dtype=features.dtype)], dim=1)
     aims = _aims(objective, batch, before.shape[1])
     after = torch.linalg.lstsq(ones.double(), aims, driver="gelsd").solution.to(before)
+    reached = _loss(objective, batch, ones @ after)
+    _must_be_apart(there, layer, {weight: after[:-1].T, bias: after[-1]}, reached, _ALIKE * (abs(first[0]) + reached))
     second = []
     with torch.no_grad():
         for t in along.tolist():
@@ -159,14 +164,26 @@ def _features(objective: Objective, layer: str) -> tuple[torch.Tensor, Batch]:
     )
 
 
+def _must_be_apart(
+    objective: Objective, layer: str, last: Mapping[str, torch.Tensor], expected: float, tolerance: float
+) -> None:
+    """Lets a last layer pass whose weights are read nowhere else: else what it is given moves with them."""
+    point = [last.get(name, value) for name, value in zip(objective.names, objective.origin, strict=True)]
+    found = objective.value(point)
+    if abs(found - expected) > tolerance + _ROUNDING:
+        raise ModelError(
+            f"a last layer whose weights are read nowhere else was required, with other weights of {layer or 'it'} the "
+            f"loss is {found:.3g} in place of {expected:.3g}: untie them"
+        )
+
+
 def _aims(objective: Objective, batch: Batch, width: int) -> torch.Tensor:
-    """``(N, C)`` the outputs at which the loss is at, or next to, its lowest."""
+    """``(N, C)`` the outputs at which the loss is at, or next to, its lowest; C is the width of the last layer."""
     (values,) = regression_targets(objective.loss, [batch.y.cpu()])
     if objective.loss.kind == "other":
         return values
     outputs = _SURE * values
-    # A network may have more classes than the examples show.
-    if outputs.shape[1] < width:
+    if outputs.shape[1] < width:  # a network may have more classes than the examples show
         outputs = torch.nn.functional.pad(outputs, (0, width - outputs.shape[1]))
     reached = _loss(objective, batch, outputs)
     if reached <= _LOWER:  # as of cross-entropy and hinges

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError
@@ -28,6 +29,8 @@ Level = Literal["absolute", "rise"]
 _PILOTS = 8
 _SHARE_OF_MEMORY = 8
 _MOST_BYTES = 2**28
+# A rise of less than so many roundings of the loss is not known to the percent that a radius is.
+_RESOLVED = 100.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +44,7 @@ class BasinRadii:
         centre: the loss at the centre.
         cutoff: the loss at the edge.
         cap: the largest radius.
+        rounding: about how far two losses near the centre may be off for rounding alone.
     """
 
     crossings: Crossings
@@ -49,6 +53,12 @@ class BasinRadii:
     centre: float
     cutoff: float
     cap: float
+    rounding: float = 0.0
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether the rise to the cutoff is so small beside the loss that rounding moves the radii."""
+        return self.is_inside and self.cutoff - self.centre < _RESOLVED * self.rounding
 
     @property
     def radii(self) -> Floats:
@@ -143,8 +153,10 @@ def basin_radii(
                 num_scans=num_scans,
                 done=moving.update,
             )
-            start = float(np.median(part.radii)) or None
             found.append(part)
+            # From all pilots and them alone: how many rays are held at once is a matter of memory, and must not matter.
+            if start is None and begin + count >= min(_PILOTS, num_rays):
+                start = float(np.median(np.concatenate([each.radii for each in found]))) or None
             weights.append(drawn.log_weights)
     return BasinRadii(
         crossings=Crossings.joined(found),
@@ -153,6 +165,7 @@ def basin_radii(
         centre=centre,
         cutoff=edge,
         cap=cap,
+        rounding=torch.finfo(objective.dtype).eps * abs(centre),
     )
 
 
@@ -161,7 +174,7 @@ def _chunks(rays: Rays, num_rays: int, objective: Objective, ahead: int) -> Iter
     most = max(1, min(_MOST_BYTES, spare_bytes(objective.device) // _SHARE_OF_MEMORY) // max(1, rays.frame.num_bytes))
     begin = 0
     while begin < num_rays:
-        count = min(most, num_rays - begin, ahead if begin == 0 and ahead else num_rays)
+        count = min(most, num_rays - begin, ahead - begin if begin < ahead else num_rays)
         yield begin, count
         begin += count
 

@@ -84,12 +84,17 @@ class Frame:
     def noise(self, rng: Rng) -> Parts:
         """Standard normal numbers, zero in filters of zeros; float64 on the CPU, so that they are the same everywhere.
 
-        A filter of zeros takes its numbers all the same: networks with the same shapes get the same noise.
+        A filter of zeros takes its numbers all the same, and so does a weight of zeros: networks with the same shapes
+        get the same noise.
         """
         generator = rng.torch()
+        drawn = [
+            torch.randn(shape, generator=generator, dtype=torch.float64) if len(shape) > 1 else None
+            for shape in self.shapes
+        ]
         return tuple(
-            None if scale is None else torch.randn(shape, generator=generator, dtype=torch.float64) * (scale > 0)
-            for scale, shape in zip(self.scales, self.shapes, strict=True)
+            None if scale is None or noise is None else noise * (scale > 0)
+            for scale, noise in zip(self.scales, drawn, strict=True)
         )
 
     def moved(self, vectors: Parts) -> Parts:

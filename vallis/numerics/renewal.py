@@ -27,8 +27,8 @@ def has_statistics(module: torch.nn.Module) -> bool:
 class Renewal:
     """Estimates the running statistics at any point from the examples of an objective; the network is left alone.
 
-    Each is the mean over batches of the statistic of the batch, each batch once, as in a pass of training with
-    ``momentum=None``; batches of one example are left out.
+    Each is the mean over batches of the statistic of the batch, weighted by how many examples it has, so that a short
+    last batch counts for what it is; batches of one example are left out.
 
     Args:
         objective: the loss over the examples to estimate from, as a rule those of training.
@@ -38,10 +38,11 @@ class Renewal:
         self._objective = objective
         self._module = copy.deepcopy(objective.module).eval()
         self._names: list[str] = []
+        self._parts: list[_BatchNorm] = []
         for name, part in self._module.named_modules():
             if isinstance(part, _BatchNorm) and part.track_running_stats:
                 part.train()
-                part.momentum = None
+                self._parts.append(part)
                 kept = ("running_mean", "running_var", "num_batches_tracked")
                 self._names += [f"{name}.{buffer}" if name else buffer for buffer in kept]
 
@@ -49,13 +50,18 @@ class Renewal:
         """All buffers by name, with the statistics of this point."""
         held = dict(self._objective.buffers)
         for name in self._names:
-            # A fresh start: the first batch then counts wholly, and so on.
+            # A fresh start: the first batch then counts wholly, and each that follows for its share of those so far.
             held[name] = torch.zeros_like(held[name])
         params = dict(zip(self._objective.names, point, strict=True))
+        num_seen = 0
         with torch.no_grad():
             for batch in self._objective.batches():
-                if len(batch) > 1:
-                    call(self._module, params, held, batch.x)
+                if len(batch) < 2:
+                    continue
+                num_seen += len(batch)
+                for part in self._parts:
+                    part.momentum = len(batch) / num_seen
+                call(self._module, params, held, batch.x)
         return held
 
     def at(self, objective: Objective, point: Point) -> Objective:

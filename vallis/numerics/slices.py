@@ -137,8 +137,14 @@ class Landscape:
                 total += share * self._mean(outputs, batch.y).double().item()
         return total
 
-    def spread(self, points: Sequence[Sequence[float]], label: str = "points") -> Spread:
+    def spread(self, points: Sequence[Sequence[float]], label: str = "points", of: int | None = None) -> Spread:
         """The losses at these points, with error bars over the examples.
+
+        Args:
+            points: ``(n, k)``.
+            label: of the progress.
+            of: how many examples those of the objective were chosen from, at random and each at most once; the loss
+                that is estimated is that of all of these. None takes them for a few of a distribution.
 
         Raises:
             LossError: the loss cannot be taken apart into examples, or the data are a stream.
@@ -147,6 +153,7 @@ class Landscape:
             raise LossError("data in memory were required for error bars, a stream came: give tensors or a Dataset")
         centre, weights = self._each([0.0] * len(points[0])) if len(points) else (torch.zeros(0), torch.zeros(0))
         found = np.zeros((3, len(points)))
+        known = 0.0 if of is None else min(1.0, len(self.objective.data) / of)
         for place in track(range(len(points)), label, len(points)):
             losses, _ = self._each(points[place])
             found[:, place] = (
@@ -154,6 +161,7 @@ class Landscape:
                 _error(losses, weights),
                 _error(losses - centre, weights),
             )
+        found[1:] *= math.sqrt(1 - known)  # what was chosen is known, and only the rest left to chance
         return Spread(losses=found[0], errors=found[1], rise_errors=found[2])
 
     def _lay_out(self, ways: Sequence[Sequence[torch.Tensor]]) -> None:

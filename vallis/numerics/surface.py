@@ -67,6 +67,11 @@ class Surface:
     notes: tuple[Note, ...] = ()
 
     @property
+    def is_part(self) -> bool:
+        """Whether a random part of the examples stands for all."""
+        return any(note.code == "part_of_the_data" for note in self.notes)
+
+    @property
     def unit(self) -> str:
         """The unit of the loss."""
         return loss_unit(self.objective.loss)

@@ -52,7 +52,7 @@ def to_plain(figure: Figure) -> dict[str, Any]:
     plain: dict[str, Any] = {"name": figure.name, "title": figure.title, "caption": figure.caption}
     for letter in "xyz":
         axis = getattr(figure, letter)
-        plain[letter] = None if axis is None else {"label": axis.label, "scale": axis.scale}
+        plain[letter] = None if axis is None else _plain_axis(axis)
     plain["same_scale"] = figure.same_scale
     plain["marks"] = [_plain_mark(mark) for mark in figure.marks]
     return plain
@@ -65,7 +65,7 @@ def from_plain(plain: Mapping[str, Any]) -> Figure:
         UsageError: it is no figure.
     """
     try:
-        axes: dict[str, Any] = {letter: None if plain[letter] is None else Axis(**plain[letter]) for letter in "xyz"}
+        axes: dict[str, Any] = {letter: None if plain[letter] is None else _axis(plain[letter]) for letter in "xyz"}
         marks = tuple(Mark(**{key: _array(value) for key, value in mark.items()}) for mark in plain["marks"])
         words: dict[str, Any] = {key: str(plain[key]) for key in ("name", "title", "caption")}
         return Figure(**words, **axes, marks=marks, same_scale=bool(plain.get("same_scale", False)))
@@ -83,6 +83,15 @@ def describe(figure: Figure) -> str:
         said += f" of {', '.join(labels)}"
     spans = [_span(figure, letter) for letter in "xyz"]
     return "; ".join([said, *(span for span in spans if span)]) + "."
+
+
+def _plain_axis(axis: Axis) -> dict[str, Any]:
+    plain: dict[str, Any] = {"label": axis.label, "scale": axis.scale}
+    return plain | ({"ticks": [list(tick) for tick in axis.ticks]} if axis.ticks else {})
+
+
+def _axis(plain: Mapping[str, Any]) -> Axis:
+    return Axis(**{**plain, "ticks": tuple((float(place), str(word)) for place, word in plain.get("ticks", ()))})
 
 
 def _plain_mark(mark: Mark) -> dict[str, Any]:
@@ -108,7 +117,7 @@ def _array(value: Any) -> Any:
 
 def _span(figure: Figure, letter: str) -> str:
     axis: Axis | None = getattr(figure, letter)
-    if axis is None or axis.scale == "category":
+    if axis is None or axis.scale == "category" or axis.ticks:
         return ""
     held = [getattr(mark, name) for mark in figure.marks for name in _names_along(letter)]
     arrays = [value[np.isfinite(value)] for value in held if isinstance(value, np.ndarray)]

@@ -304,6 +304,8 @@ def _dress(axes: Any, figure: Figure, deep: bool) -> None:
             getattr(axes, f"set_{letter}scale")("log")
             if decades(figure, letter) <= 3:
                 _plain_ticks(getattr(axes, f"{letter}axis"))
+        if axis.ticks:
+            getattr(axes, f"set_{letter}ticks")([place for place, _ in axis.ticks], [word for _, word in axis.ticks])
         words = words_along(figure, letter)
         if words and axis.scale == "category":
             slant = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"}

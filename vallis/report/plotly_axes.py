@@ -139,6 +139,9 @@ def _axis(figure: Figure, letter: str, filled: bool) -> Spec:
         spec |= _log_ticks(decades(figure, letter))
     elif axis.scale == "linear" and 1e3 <= largest(figure, letter) < 1e6:
         spec["tickformat"] = ",~f"  # 13,450, as in the tables, rather than 1.345 times a power
+    if axis.ticks:
+        places, texts = zip(*axis.ticks, strict=True)
+        spec |= {"tickmode": "array", "tickvals": list(places), "ticktext": [escape(word) for word in texts]}
     return spec | _words(figure, letter)
 
 

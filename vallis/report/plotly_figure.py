@@ -162,7 +162,7 @@ def _grid(figure: Figure, mark: Mark) -> Spec:
         bar |= _powers(lowest, highest)
     by_hand = logarithmic and mark.kind == "heatmap"  # its z are exponents, so hovering shows numbers kept beside
     number = "customdata:.4~g" if by_hand else "z:.4~g"
-    hover = f"{_field(figure.x, 'x')}<br>{_field(figure.y, 'y')}<br>{label or 'value'} %{{{number}}}<extra></extra>"
+    hover = _lines(_field(figure.x, "x"), _field(figure.y, "y"), f"{label or 'value'} %{{{number}}}")
     shared: Spec = {
         "x": _plain(mark.x),
         "y": _plain(mark.y),
@@ -187,7 +187,6 @@ def _areas(figure: Figure, mark: Mark, known: list[float]) -> Spec:
     """A heatmap of classes: the first in the first colour, and so on."""
     count, label = len(known), said(figure.z.label) if figure.z is not None else ""
     ends = [[(place + side) / count, f"@area{place}"] for place in range(count) for side in (0, 1)]
-    where = f"{_field(figure.x, 'x')}<br>{_field(figure.y, 'y')}"
     ticks = {"tickmode": "array", "tickvals": list(range(count)), "ticktext": [f"{value:g}" for value in known]}
     return {
         "type": "heatmap",
@@ -200,7 +199,7 @@ def _areas(figure: Figure, mark: Mark, known: list[float]) -> Spec:
         "zmax": count - 0.5,
         "colorbar": _colour_bar(figure) | ticks,
         "name": escape(mark.label),
-        "hovertemplate": f"{where}<br>{label} %{{customdata}}<extra></extra>",
+        "hovertemplate": _lines(_field(figure.x, "x"), _field(figure.y, "y"), f"{label} %{{customdata}}"),
     }
 
 
@@ -224,11 +223,16 @@ def _hover(figure: Figure, mark: Mark) -> str:
         lines[0 if figure.y.scale == "category" else 1] += " ± %{customdata:.2~g}"
     if mark.z is not None and mark.kind == "scatter":
         lines.append(f"{said(figure.z.label) if figure.z else 'colour'} %{{text:.4~g}}")
-    title = f"<b>{said(mark.label, 40)}</b><br>" if mark.label else ""
-    return f"{title}{'<br>'.join(lines)}<extra></extra>"
+    return _lines(f"<b>{said(mark.label, 40)}</b>" if mark.label else "", *lines)
+
+
+def _lines(*lines: str) -> str:
+    return f"{'<br>'.join(line for line in lines if line)}<extra></extra>"
 
 
 def _field(axis: Axis, letter: str) -> str:
+    if axis.ticks:  # the number of the place is not what its tick says
+        return ""
     shown = letter if axis.scale == "category" else f"{letter}:.4~g"
     return f"{said(axis.label) or letter} %{{{shown}}}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,6 +79,15 @@ def test_earlier_crossings_are_said() -> None:
     found.crossings.is_earlier[1] = True
     (note,) = _basin.radius_notes(found, 3)
     assert note.code == "earlier_crossings" and "1 of 3 rays" in note.text
+
+
+def test_a_rise_that_is_lost_in_the_rounding_of_the_loss_is_said() -> None:
+    here = ground(mlp())
+    found = basin_radii(here.surface.objective, Rays(here.frame, RNG), 2, level="rise")
+    assert "lost_in_rounding" not in {note.code for note in _basin.radius_notes(found, 0)}
+    notes = _basin.radius_notes(replace(found, rounding=0.01), 0)
+    (note,) = (note for note in notes if note.code == "lost_in_rounding")
+    assert "The rise of 0.1 to the cutoff" in note.text and "float64" in note.text
 
 
 def test_values_say_how_they_were_got() -> None:

@@ -90,7 +90,8 @@ def test_a_network_without_filters_or_with_a_diverged_loss_has_none() -> None:
 def test_a_part_of_the_data_is_said_to_be_one() -> None:
     found = measured(replace(RADIUS, max_examples=8), mlp())
     assert "part_of_the_data" in codes(found)
-    assert found.estimate("centre_loss").n == 8
+    centre = found.estimate("centre_loss")
+    assert centre.n == 8 and centre.stderr is None and "a part" in centre.method
 
 
 @pytest.mark.parametrize(

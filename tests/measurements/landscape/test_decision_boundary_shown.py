@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.measurements.contract import measured
@@ -70,3 +72,21 @@ def test_many_maps_stand_in_rows_each_with_its_own_examples() -> None:
     assert corners == {(float(ground.x[column]), float(ground.y[row])) for column, row in places}
     np.testing.assert_allclose(np.diff(ground.y), 1.0)
     np.testing.assert_allclose(np.diff(ground.x), 2.0)
+
+
+def test_numbers_on_the_axes_of_a_gallery_are_coordinates_in_every_map() -> None:
+    """Beyond the first map they were its coordinates and the widths of all maps before."""
+    first, other = result([[0, 1], [0, 2]], 2), result([[0, 1], [0, 2]], 2)
+    coords = {INPUTS[0]: np.array([0.0, 1.0]), INPUTS[1]: np.array([-20.0, 20.0])}
+    classes = replace(other.array("classes"), coords=coords)
+    figure = gallery({"one": first, "other": replace(other, values={**other.values, "classes": classes})})
+    ground = figure.marks[-1]
+    words = dict(figure.x.ticks)
+    assert [words[place] for place in sorted(words)] == ["0", "1", "2", "\N{MINUS SIGN}20", "0", "20"]
+    places = sorted(words)
+    assert places[0] == ground.x[0] and places[2] == ground.x[1]
+    assert places[3] == ground.x[3] and places[5] == ground.x[4]
+    assert [word for _, word in figure.y.ticks] == ["0", "0.5", "1"]
+    rows = gallery({f"map {place}": first for place in range(5)})
+    assert [word for _, word in sorted(rows.y.ticks)] == 2 * ["0", "0.5", "1"]
+    assert [word for _, word in sorted(rows.x.ticks)] == 3 * ["0", "1", "2"]

@@ -198,3 +198,12 @@ def test_of_a_part_of_the_data_lines_have_error_bars() -> None:
     assert (rise[[3, 5]] < found.array("errors_first").data[[3, 5]]).all()
     kinds = [mark.kind for mark in SLICE.figures(found)[0].marks]
     assert kinds == ["line", "line", "band", "band"]
+    centre = found.estimate("centre_loss")
+    assert centre.stderr == found.array("errors_first").data[4] and centre.n == 8
+
+
+def test_error_bars_know_how_many_examples_there_are() -> None:
+    """Of a split of 17, 16: what is left to chance is one of them (see the landscape's own test for the coverage)."""
+    found = measured(LossSlice(num_points=3, num_points_plane=3, max_examples=16), mlp())
+    of_many = measured(LossSlice(num_points=3, num_points_plane=3, max_examples=4), mlp())
+    assert (found.array("errors_first").data < of_many.array("errors_first").data / 3).all()

@@ -84,7 +84,8 @@ def radius_values(found: BasinRadii, ground: Ground, which: str, *, is_fitted: b
         is_fitted: whether the rays are those of an ellipsoid that other pilots would have made another: then the
             scatter between rays is no error bar of their mean.
     """
-    radii, unit = found.radii, ground.surface.unit
+    radii, unit, is_part = found.radii, ground.surface.unit, ground.surface.is_part
+    centre = "mean loss of a part of the split" if is_part else "mean loss of the split, taken as given"
     count, num_examples = len(radii), len(ground.surface.objective.data)
     spread = float(radii.std(ddof=1) / np.sqrt(count)) if count > 1 and not is_fitted else None
     method = f"first crossings of the cutoff along {which}, each to the tolerance"
@@ -102,7 +103,7 @@ def radius_values(found: BasinRadii, ground: Ground, which: str, *, is_fitted: b
         "capped_fraction": of_rays(capped, None if is_fitted else capped_error, "share at the cap"),
         "radii": Array(data=radii, dims=("ray",)),
         "centre_loss": Estimate(
-            value=found.centre, stderr=0.0, n=num_examples, unit=unit, method="mean loss of the split, taken as given"
+            value=found.centre, stderr=None if is_part else 0.0, n=num_examples, unit=unit, method=centre
         ),
         "cutoff_loss": Estimate(
             value=found.cutoff, stderr=0.0, unit=unit, method="the loss at the edge, as set: exact"
@@ -125,6 +126,13 @@ def radius_notes(found: BasinRadii, num_scans: int) -> tuple[Note, ...]:
         )
         return (Note(code="above_cutoff", text=text),)
     notes = list(near_cutoff_notes(found.centre, found.cutoff))
+    if found.is_rounded:
+        text = (
+            f"The rise of {found.cutoff - found.centre:.3g} to the cutoff is hardly more than the rounding of the loss "
+            f"of {found.centre:.3g}, some {found.rounding:.2g}, so the radii tell of rounding, too: raise the cutoff, "
+            "scale the targets, or give the network in float64."
+        )
+        notes.append(Note(code="lost_in_rounding", text=text))
     capped, earlier = int(found.is_capped.sum()), int(found.crossings.is_earlier.sum())
     if capped:
         text = (

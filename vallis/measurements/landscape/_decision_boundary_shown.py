@@ -62,8 +62,8 @@ def reading(result: Result) -> str:
 def gallery(named: Mapping[str, Result], title: str = "What each network answers") -> Figure:
     """The maps of several results of `decision_boundary` on one sheet, row by row, with their examples.
 
-    Up to three stand side by side, more in rows. Each is drawn as large as the first, whose coordinates stand on the
-    axes of the lowest row on the left.
+    Up to three stand side by side, more in rows. Each is drawn as large as the first. On the axes are the coordinates
+    of the lowest map of each column, and of the first of each row.
 
     Args:
         named: the results by what to call them.
@@ -84,27 +84,40 @@ def gallery(named: Mapping[str, Result], title: str = "What each network answers
     sheet = np.full([many * (size + gap) - gap for many, size in zip((num_rows, a_row), shape, strict=True)], np.nan)
     two, classes = all(map(_two, named.values())), _classes(list(named.values()))
     marks: list[Mark] = []
+    ticks: list[dict[int, tuple[tuple[float, str], ...]]] = [{}, {}]
     for place, result in enumerate(named.values()):
         # The first row is the uppermost.
         starts = [(num_rows - 1 - place // a_row) * (shape[0] + gap), place % a_row * (shape[1] + gap)]
         sheet[starts[0] : starts[0] + shape[0], starts[1] : starts[1] + shape[1]] = _heights(result, two)[1]
         points = result.array("examples").data.copy()
         for axis, (side, first) in enumerate(zip(_coords(result), own, strict=True)):
-            share = (points[:, 1 - axis] - side[0]) / np.ptp(side)
-            points[:, 1 - axis] = first[0] + share * np.ptp(first) + starts[axis] * steps[axis]
+            begin, scale = first[0] + starts[axis] * steps[axis], np.ptp(first) / np.ptp(side)
+            points[:, 1 - axis] = begin + (points[:, 1 - axis] - side[0]) * scale
+            held = tuple((float(begin + (value - side[0]) * scale), word) for value, word in _round_numbers(side))
+            # Of a column the lowest map, which comes last; of a row the first.
+            ticks[axis] |= {starts[axis]: held if axis or starts[0] not in ticks[0] else ticks[0][starts[0]]}
         marks += _examples(points, classes)
     up, right = (first[0] + step * np.arange(size) for first, step, size in zip(own, steps, sheet.shape, strict=True))
     names = f"From left to right{', row by row' if num_rows > 1 else ''}: {', '.join(named)}."
     return Figure(
         name="boundary_gallery",
         title=title,
-        x=Axis(label="first coordinate, networks side by side"),
-        y=Axis(label="second coordinate"),
+        x=Axis(label="first coordinate, networks side by side", ticks=sum(ticks[1].values(), ())),
+        y=Axis(label="second coordinate", ticks=sum(ticks[0].values(), ())),
         z=_heights(next(iter(named.values())), two)[0],
         marks=(*marks, Mark(kind="heatmap", x=right, y=up, z=sheet)),
         caption=names,
         same_scale=True,
     )
+
+
+def _round_numbers(side: Floats) -> list[tuple[float, str]]:
+    """Two to five round numbers within the coordinates of a side, and how they are written."""
+    low, high = float(side.min()), float(side.max())
+    power = 10 ** math.floor(math.log10((high - low) / 2))
+    step = next(size * power for size in (5, 2, 1) if (high - low) / (size * power) >= 2)
+    found = step * np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [(float(value), f"{value:.6g}".replace("-", "\N{MINUS SIGN}")) for value in found]
 
 
 def _two(result: Result) -> bool:

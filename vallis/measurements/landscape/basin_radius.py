@@ -50,7 +50,7 @@ class BasinRadius:
         seed: chooses the directions. Networks with the same parameters get the same ones.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})

@@ -63,7 +63,7 @@ class BasinVolume:
         seed: chooses the directions. Networks with the same parameters get the same noise.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})

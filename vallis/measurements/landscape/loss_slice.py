@@ -56,7 +56,7 @@ class LossSlice:
             for how good that is). The note "rough_plane" says where the full grid is better.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling"})
@@ -114,9 +114,11 @@ class LossSlice:
         values: dict[str, Estimate | Array] = {}
         lines = {}
         for name, direction in zip(_LINES, directions, strict=True):
-            lines[name], found = self._line(Landscape(objective, [direction], renewal), steps, ground, name)
+            lines[name], found = self._line(
+                Landscape(objective, [direction], renewal), steps, ground, name, of=len(subject.task.splits[self.split])
+            )
             values |= found
-        values = {"centre_loss": self._centre(lines["first"], objective, ground.unit), **values}
+        values = {"centre_loss": self._centre(values, ground), **values}
         flat, found, rough = self._plane(Landscape(objective, directions, renewal), ground.unit)
         radii, notes = self._radii(steps, lines, ground.unit)
         renewed = () if renewal is None else (_RENEWED,)
@@ -131,7 +133,7 @@ class LossSlice:
         return Renewal(objective.over(subject.task.splits["train"]))
 
     def _line(
-        self, landscape: Landscape, steps: Floats, ground: Surface, name: str
+        self, landscape: Landscape, steps: Floats, ground: Surface, name: str, of: int
     ) -> tuple[Floats, dict[str, Estimate | Array]]:
         """The losses on a line; of a part of the data with error bars over the choice of the part."""
         points = [(step,) for step in steps]
@@ -139,9 +141,9 @@ class LossSlice:
         def along(data: Floats) -> Array:
             return Array(data=data, dims=("step",), unit=ground.unit, coords={"step": steps})
 
-        if any(note.code == "part_of_the_data" for note in ground.notes):
+        if ground.is_part:
             try:
-                found = landscape.spread(points, "line")
+                found = landscape.spread(points, "line", of)
             except LossError:  # the loss cannot be taken apart, so nobody knows
                 pass
             else:
@@ -212,11 +214,16 @@ class LossSlice:
             said += f"; there are lower places on the plane, the lowest at {lowest:.3g}, so this is no minimum"
         return f"{said}."
 
-    def _centre(self, losses: Floats, objective: Objective, unit: str) -> Estimate:
+    def _centre(self, values: Mapping[str, Estimate | Array], ground: Surface) -> Estimate:
         # Bit for bit the loss of the network: the middle step is zero.
-        value = float(losses[len(losses) // 2])
-        method = "mean loss of the split, taken as given"
-        return Estimate(value=value, stderr=0.0, n=len(objective.data), unit=unit, method=method)
+        middle = {
+            name: float(held.data[self.num_points // 2]) for name, held in values.items() if isinstance(held, Array)
+        }
+        error = middle.get("errors_first") if ground.is_part else 0.0
+        method = "mean loss of a part of the split" if ground.is_part else "mean loss of the split, taken as given"
+        return Estimate(
+            value=middle["losses_first"], stderr=error, n=len(ground.objective.data), unit=ground.unit, method=method
+        )
 
     def _radii(
         self, steps: Floats, lines: dict[str, Floats], unit: str
