@@ -187,7 +187,7 @@ def test_impossible_settings_are_refused() -> None:
     for wrong in (torch.ones(3, 2), torch.full((3, 2), math.nan), torch.tensor([[1.5, -0.5]] * 3), torch.ones(3)):
         with pytest.raises(DataError, match="probabilities"):
             estimate_transition(wrong)
-    with pytest.raises(DataError, match="a row for each class"):
+    with pytest.raises(DataError, match="a place for each class"):
         draw_noisy(torch.tensor([0, 3]), symmetric(3, 0.1), Rng(0))
     with pytest.raises(LossError, match="transition matrix"):
         draw_noisy(torch.tensor([0, 1]), torch.ones(2, 2), Rng(0))
@@ -205,3 +205,9 @@ def test_of_a_class_that_labels_no_example_nothing_is_known() -> None:
         assert other[[0, 1, 2, 4]].equal(one[[0, 1, 2, 4]])
     assert estimate_transition(p, labels=torch.arange(200) % 5).matrix.equal(plain.matrix)
     assert labelled(labels, 5).tolist() == [True, True, True, False, True]
+
+
+def test_intervals_that_are_none_are_refused() -> None:
+    for how in ({"coverage": 95.0}, {"num_resamples": -1}, {"num_resamples": 1.5}):
+        with pytest.raises(SettingsError, match="a number of resamples from 0 on and a coverage in"):
+            estimate_transition(answers(), rng=Rng(0), **{"num_resamples": 2, **how})  # type: ignore[arg-type]

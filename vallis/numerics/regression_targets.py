@@ -32,7 +32,7 @@ def regression_targets(loss: Loss, targets: Sequence[torch.Tensor]) -> tuple[tor
             raise DataError(f"classes 0..C-1 were required, {y.dtype} from {float(y.min()):g} on came: renumber them")
     if loss.kind == "categorical":
         num_classes = max(2, 1 + max(int(y.max()) for y in targets))
-        return tuple(torch.eye(num_classes, dtype=torch.float64)[y.reshape(-1)] for y in targets)
+        return tuple(torch.eye(num_classes, dtype=torch.float64)[y.reshape(-1).long()] for y in targets)
     numbers = tuple(y.double().reshape(len(y), -1) for y in targets)
     return tuple(2 * y - 1 for y in numbers) if loss.kind == "binary" else numbers
 
