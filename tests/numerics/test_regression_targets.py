@@ -46,3 +46,10 @@ def test_errors_by_hand() -> None:
     signs = torch.tensor([[1.0], [-1.0]])
     assert mean_error(BinaryCrossEntropy(), torch.tensor([[0.1], [0.0]]), signs)[0] == 0.5
     assert mean_error(SquaredError(), torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]))[0] == 2.5
+
+
+def test_a_tie_is_an_error() -> None:
+    """Far from all centres a kernel answers 0 for every class, which was right for the first one."""
+    values = torch.eye(3, dtype=torch.float64)
+    assert mean_error(CrossEntropy(), torch.zeros(3, 3), values)[0] == 1
+    assert mean_error(CrossEntropy(), torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, 0, torch.nan]]), values)[0] == 2 / 3

@@ -46,7 +46,10 @@ def mean_error(loss: Loss, answers: torch.Tensor, values: torch.Tensor) -> tuple
         values: ``(N, C)`` as `regression_targets` gives them.
     """
     if loss.kind == "categorical":
-        each = (answers.argmax(1) != values.argmax(1)).double()
+        wanted = values.argmax(1, keepdim=True)
+        # A tie is an error: of a kernel far from all examples every answer is 0.
+        others = answers.scatter(1, wanted, -torch.inf).amax(1)
+        each = (~(answers.gather(1, wanted)[:, 0] > others)).double()
     elif loss.kind == "binary":
         each = (answers * values <= 0).double()[:, 0]
     else:
