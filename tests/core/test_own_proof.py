@@ -399,3 +399,14 @@ def test_one_that_mixes_examples_is_named_where_all_losses_are_next_to_zero() ->
         module[2].bias[0] += 50.0
     with pytest.raises(ModelError, match="1 is a batch normalisation without running statistics"):
         plain(module, train=(X, torch.zeros_like(Y)))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float64])
+def test_inputs_of_another_type_than_the_weights_are_refused_with_what_to_give(dtype: torch.dtype) -> None:
+    x, y = torch.ones(6, 3).to(dtype), torch.arange(6) % 2
+    with pytest.raises(ModelError, match=r"its weights are float32: give inputs of that type, x.to\(torch.float32\)"):
+        Solution.of(nn.Linear(3, 2), nn.CrossEntropyLoss(), train=(x, y))
+    embedded = nn.Sequential(nn.Embedding(4, 3), nn.Flatten(), nn.Linear(9, 2))
+    assert Solution.of(embedded, nn.CrossEntropyLoss(), train=(torch.ones(6, 3, dtype=torch.int64), y)).num_parameters
+    with pytest.raises(ModelError, match="use inputs= to say how it is called"):
+        Solution.of(nn.Linear(4, 2), nn.CrossEntropyLoss(), train=(torch.ones(6, 3), y))

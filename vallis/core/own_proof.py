@@ -83,10 +83,19 @@ def _answer(objective: Objective, batch: Batch, split: str) -> Any:
         raise
     except Exception as error:
         _must_not_mix(objective.module)
+        advice = _advice(batch.x, objective.dtype) or "use inputs= to say how it is called"
         raise ModelError(
             f"{type(objective.module).__name__} must take the inputs of {split}, {shapes(batch.x)} came and it "
-            f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}; use inputs= to say how it is called"
+            f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}; {advice}"
         ) from error
+
+
+def _advice(x: Any, dtype: torch.dtype) -> str:
+    """What to do about inputs in one tensor that are of another type than the weights; empty where they are not."""
+    if not isinstance(x, torch.Tensor) or x.dtype == dtype:
+        return ""
+    name = str(dtype).removeprefix("torch.")
+    return f"its weights are {name}: give inputs of that type, x.to(torch.{name})"
 
 
 def _must_repeat(objective: Objective, batch: Batch, outputs: Any, buffers: str) -> None:
