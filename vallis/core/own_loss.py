@@ -41,12 +41,14 @@ class OwnLoss:
         count: ``targets -> number``, what the mean is over; None counts examples.
         pick: from what the model returns to what the function takes; None hands it over as it is.
         kind: see `vallis.core.losses.Loss`.
+        unit: of the mean; None is nats where classes are judged by their scores.
     """
 
     function: Callable[[Any, Any], Any]
     count: Callable[[Any], Any] | None = None
     pick: Callable[[Any], Any] | None = None
     kind: str = "other"
+    unit: str | None = None
 
     def mean(self, outputs: Any, y: Any) -> torch.Tensor:
         """The scalar the function returns.

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vallis.core import tree
@@ -153,8 +154,12 @@ def _with_kind(loss: Loss, outputs: Any, y: Any) -> Loss:
         or y.shape != scores.shape[:1]
     ):
         return loss
-    in_range = bool(((y >= 0) & (y < scores.shape[1])).all())
-    return replace(loss, kind="categorical") if in_range else loss
+    if not bool(((y >= 0) & (y < scores.shape[1])).all()):
+        return loss
+    # A hinge is no likelihood: nats are said of what is cross-entropy on the first batch.
+    entropy = F.cross_entropy(scores.double(), y)
+    is_entropy = bool(torch.isclose(loss.mean(outputs, y).double(), entropy, rtol=1e-3, atol=1e-6))
+    return replace(loss, kind="categorical", unit=None if is_entropy else "1")
 
 
 def _targets_in_range(loss: Loss, outputs: Any, data: Data, split: str) -> None:

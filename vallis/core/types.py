@@ -164,6 +164,7 @@ class StepInfo:
         task: the name of the task that it learned from; a sequence of tasks is cut where it changes.
         stage: of which stage, where the network begins anew from one to the next, as in `loss_correction`; else empty.
         done: training is over, because of `reason`.
+        unit: of the loss, where it is not that of the task's own loss, as in `robust_loss`; else empty.
     """
 
     step: int
@@ -174,6 +175,7 @@ class StepInfo:
     stage: str = ""
     done: bool = False
     reason: str = ""
+    unit: str = ""
 
     @property
     def losses(self) -> torch.Tensor | None:
