@@ -177,7 +177,7 @@ def interpolate_from(kernel: Kernel, centres: torch.Tensor, x: torch.Tensor, y: 
 
 def _checked(x: torch.Tensor, y: torch.Tensor, keep: bool = False) -> tuple[torch.Tensor, torch.Tensor, int]:
     """The examples in float64, without their copies unless these are to be kept, and how many copies were left out."""
-    if len(x) == 0 or y.ndim != 2 or len(x) != len(y):
+    if len(x) == 0 or y.ndim != 2 or len(x) != len(y) or y.shape[1] == 0:
         raise DataError(
             f"N >= 1 inputs with targets (N, C) were required, {tuple(x.shape)} and {tuple(y.shape)} came: give a row "
             "of targets for each input"

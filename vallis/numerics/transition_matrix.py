@@ -8,6 +8,7 @@ Source: Patrini et al. (2017), Making deep neural networks robust to label noise
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -181,7 +182,8 @@ def estimate_transition(
         probabilities: ``(N, C)``, rows adding up to one.
         labels: the noisy classes of the examples, which say what classes there are; what is not in 0..C-1 does not
             count. None is all.
-        percentile: what lies at it or above is left out, in percent; None takes the largest of all.
+        percentile: in percent; as many of the surest are left out as lie at it or above where no two are equally sure.
+            None takes the largest of all.
         num_resamples: how many times the examples are drawn anew for the interval; without, it is the estimate itself.
         coverage: of the interval, percentiles of the resampled estimates.
         rng: the stream that draws them.
@@ -253,12 +255,10 @@ def _anchors(held: Floats, percentile: float | None) -> Places:
     if percentile is None:
         surest: Places = held.argmax(0)
         return surest
-    # The next value above, as the authors' code has it: of few examples the very largest is then left out.
-    limits = np.percentile(held, percentile, axis=0, method="higher")
-    below = held < limits
-    chosen = np.where(below, held, -1.0).argmax(0)
-    # Where all are equal nothing lies below, and any of them says the same.
-    anchors: Places = np.where(below.any(0), chosen, held.argmax(0))
+    # The place of the percentile, or the next above, as the authors' code has it: what stands just before speaks. They
+    # take the largest probability below, and where more than the outliers are equally sure, as copies, it is another's.
+    before = math.ceil((len(held) - 1) * (percentile / 100)) - 1
+    anchors: Places = (held == np.partition(held, before, axis=0)[before]).argmax(0)
     return anchors
 
 

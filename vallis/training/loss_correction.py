@@ -67,7 +67,7 @@ class LossCorrection:
         least_probability: see `vallis.core.corrected_losses.CorrectedCrossEntropy`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     base: Training
     correction: Correction = "forward"
