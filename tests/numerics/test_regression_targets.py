@@ -53,3 +53,11 @@ def test_a_tie_is_an_error() -> None:
     values = torch.eye(3, dtype=torch.float64)
     assert mean_error(CrossEntropy(), torch.zeros(3, 3), values)[0] == 1
     assert mean_error(CrossEntropy(), torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, 0, torch.nan]]), values)[0] == 2 / 3
+
+
+@pytest.mark.parametrize("n", [1, 20])
+def test_no_error_at_all_is_not_sure_to_be_none(n: int) -> None:
+    values = torch.eye(3, dtype=torch.float64)[torch.arange(n) % 3]
+    for answers, expected in ((values, 0.0), (-values, 1.0)):
+        value, stderr, _ = mean_error(CrossEntropy(), answers, values)
+        assert (value, stderr) == (expected, pytest.approx(0.5 / (n + 1)))  # half of Wilson's interval at 68 %
