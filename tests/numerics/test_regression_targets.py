@@ -53,6 +53,8 @@ def test_a_tie_is_an_error() -> None:
     values = torch.eye(3, dtype=torch.float64)
     assert mean_error(CrossEntropy(), torch.zeros(3, 3), values)[0] == 1
     assert mean_error(CrossEntropy(), torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, 0, torch.nan]]), values)[0] == 2 / 3
+    no_number = torch.tensor([[torch.nan], [1.0]])
+    assert mean_error(BinaryCrossEntropy(), no_number, torch.ones(2, 1, dtype=torch.float64))[0] == 0.5
 
 
 @pytest.mark.parametrize("n", [1, 20])

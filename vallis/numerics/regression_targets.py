@@ -52,7 +52,7 @@ def mean_error(loss: Loss, answers: torch.Tensor, values: torch.Tensor) -> tuple
         others = answers.scatter(1, wanted, -torch.inf).amax(1)
         each = (~(answers.gather(1, wanted)[:, 0] > others)).double()
     elif loss.kind == "binary":
-        each = (answers * values <= 0).double()[:, 0]
+        each = (~(answers * values > 0)).double()[:, 0]
     else:
         each = (answers.double() - values).square().mean(1)
     value, stderr, n = ratio(each.numpy(), torch.ones(len(each), dtype=torch.float64).numpy())
