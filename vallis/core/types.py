@@ -158,13 +158,12 @@ class StepInfo:
 
     Attributes:
         step: how many steps are done, this one included.
-        loss: mean training loss of the batch, before the update.
+        loss: mean training loss of the batch, before the update; in `unit`, or in that of the task's loss where empty.
         index: ``(B,)`` which examples it saw (`Batch.index`).
         answers: what was said of each of them before the update, to be read before the next step is made.
         task: the name of the task that it learned from; a sequence of tasks is cut where it changes.
         stage: of which stage, where the network begins anew from one to the next, as in `loss_correction`; else empty.
         done: training is over, because of `reason`.
-        unit: of the loss, where it is not that of the task's own loss, as in `robust_loss`; else empty.
     """
 
     step: int
