@@ -275,3 +275,19 @@ def test_anybody_can_use_it() -> None:
     with torch.no_grad():
         assert float(solution.task.loss.mean(module(x), batch.y)) == pytest.approx(float(loss(module(x), y)))
     assert solution.task.loss.kind == "categorical"
+
+
+@pytest.mark.parametrize("correction", BOTH)
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32])
+def test_labels_of_narrow_types_are_the_classes_that_they_say(
+    correction: type[CorrectedCrossEntropy], dtype: torch.dtype
+) -> None:
+    """As many labels as classes, none of them zero: as a mask, bytes would pick every row in turn, without a word."""
+    loss, logits, y = correction(transition=transition().tolist()), drawn(C, C), torch.tensor([1, 1, 3, 2])
+    assert float(loss.mean(logits, y.to(dtype))) == float(loss.mean(logits, y))
+
+
+def test_truth_values_are_no_classes() -> None:
+    loss = ForwardCorrected(transition=IDENTITY)
+    with pytest.raises(LossError, match=r"noisy classes \(2,\) were required for a corrected loss, torch.bool"):
+        loss.mean(drawn(2, C), torch.tensor([True, False]))

@@ -169,3 +169,13 @@ def test_an_ignored_infinity_does_not_spread() -> None:
     losses, weights = CrossEntropy().per_example(logits, torch.tensor([1, -100]))
     assert losses.tolist() == pytest.approx([float(F.cross_entropy(logits[:1], torch.tensor([1]))), 0.0])
     assert weights.tolist() == [1.0, 0.0]
+
+
+def test_class_156_counts_as_a_byte_too() -> None:
+    """Torch compares -100 with bytes as 156, and its own cross-entropy counts that class."""
+    logits, y = drawn(0, 3, 200), torch.tensor([156, 1, 156])
+    for loss, narrow in ((CrossEntropy(), y.byte()), (CrossEntropy(ignore_index=1), y.byte())):
+        assert loss.weight(narrow) == loss.weight(y)
+        each, weights = loss.per_example(logits, narrow)
+        assert torch.equal(each, loss.per_example(logits, y)[0])
+        torch.testing.assert_close((each * weights).sum() / weights.sum(), loss.mean(logits, narrow))

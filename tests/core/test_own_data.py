@@ -530,3 +530,13 @@ def test_pickers_that_raise_are_told_apart_from_the_loader() -> None:
         read(PAIRS, inputs=lambda b: b["pixels"])
     assert is_sentence(str(caught.value))
     assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_bytes_as_targets_become_int64() -> None:
+    """Torch's own loss takes bytes, and class weights, corrections and one-hot rows would take them for masks."""
+    for data in ((X, Y.byte()), [(X, Y.byte())], TensorDataset(X, Y.byte())):
+        found = read(data)
+        assert all(batch.y.dtype == torch.int64 for batch in found)
+        assert rows(found) == EXPECTED
+    kept = next(iter(read((X.byte(), Y > 1))))
+    assert (kept.x.dtype, kept.y.dtype) == (torch.uint8, torch.bool)  # inputs, and what is no number, stay

@@ -435,3 +435,14 @@ def test_what_a_batch_holds_beside_answers_may_depend_on_all_of_it() -> None:
             return {"logits": z + 100 * F.one_hot(torch.zeros(len(x), dtype=torch.int64), 4), "mean": z.mean(0)}
 
     assert plain(Both(), train=(X, torch.zeros_like(Y))).tasks[0].splits
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float64])
+def test_inputs_of_another_type_than_the_weights_are_refused_with_what_to_give(dtype: torch.dtype) -> None:
+    x, y = torch.ones(6, 3).to(dtype), torch.arange(6) % 2
+    with pytest.raises(ModelError, match=r"its weights are float32: give inputs of that type, x.to\(torch.float32\)"):
+        Solution.of(nn.Linear(3, 2), nn.CrossEntropyLoss(), train=(x, y))
+    embedded = nn.Sequential(nn.Embedding(4, 3), nn.Flatten(), nn.Linear(9, 2))
+    assert Solution.of(embedded, nn.CrossEntropyLoss(), train=(torch.ones(6, 3, dtype=torch.int64), y)).num_parameters
+    with pytest.raises(ModelError, match="use inputs= to say how it is called"):
+        Solution.of(nn.Linear(4, 2), nn.CrossEntropyLoss(), train=(torch.ones(6, 3), y))

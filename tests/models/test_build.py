@@ -106,3 +106,14 @@ def test_the_number_of_outputs() -> None:
     assert num_outputs((Task(name="g", splits=with_targets(torch.rand(4, 5)), loss=classes),)) == 5
     words = torch.tensor([[0, 11, -100], [3, 2, 1]])
     assert num_outputs((Task(name="h", splits=with_targets(words), loss=classes),)) == 12
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float64])
+def test_inputs_of_another_type_than_the_weights_are_refused(dtype: torch.dtype) -> None:
+    """Torch's own error came, out of the first step."""
+    (task,) = tasks((3,))
+    given = Arrays(x=torch.ones(10, 3).to(dtype), y=torch.arange(10), index=torch.arange(10))
+    other = (replace(task, splits={"train": given}),)
+    with pytest.raises(ModelError, match=r"m requires inputs of float32 as its weights, .* came: let the problem give"):
+        example_shape(other, "m")
+    assert example_shape(other, "m", dtype=None) == (3,)

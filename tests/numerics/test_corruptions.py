@@ -99,3 +99,8 @@ def test_numbers_too_short_for_so_many_classes_are_refused() -> None:
     with pytest.raises(SettingsError, match="at least 2 classes was"):
         relabel(torch.zeros(5, dtype=torch.int64), 1.0, 2.5, Rng(0))  # type: ignore[arg-type]
     assert relabel(torch.zeros(5, dtype=torch.int64), 1.0, np.int64(3), Rng(0)).shape == (5,)  # type: ignore[arg-type]
+
+
+def test_a_whole_number_of_classes_may_be_written_with_a_point() -> None:
+    y = torch.arange(10) % 3
+    assert torch.equal(relabel(y, 0.5, 3.0, Rng(0)), relabel(y, 0.5, 3, Rng(0)))  # type: ignore[arg-type]

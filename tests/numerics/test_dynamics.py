@@ -403,3 +403,12 @@ def test_classes_are_counted_from_0(dtype: torch.dtype) -> None:
     DynamicsRecorder(num_examples=3, ignore_index=3).update(index, torch.zeros(3, 3), torch.tensor([1, 2, 3]))
     DynamicsRecorder(num_examples=3).update(index, torch.zeros(3, 1), torch.tensor([[0], [1], [1]]))
     DynamicsRecorder(num_examples=3, kind="binary").update(index, torch.zeros(3, 2), torch.ones(3, 2).long())
+
+
+def test_losses_of_another_shape_are_refused_as_losses() -> None:
+    recorder = DynamicsRecorder(2)
+    for losses in (torch.zeros(3), torch.tensor(1.0)):
+        with pytest.raises(DataError, match="one loss an example was required, losses of shape"):
+            recorder.update([0, 1], torch.randn(2, 3), torch.tensor([0, 1]), losses=losses)
+    with pytest.raises(DataError, match="one identity an example was required, 1 identities came for 2"):
+        recorder.update([0], torch.randn(2, 3), torch.tensor([0, 1]))

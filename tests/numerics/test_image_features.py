@@ -109,3 +109,11 @@ def test_what_is_no_image_is_refused() -> None:
     for settings in ((0, (4.0,)), (2, ()), (2, (-1.0,))):
         with pytest.raises(SettingsError, match="an orientation"):
             gabor_bank(*settings)
+
+
+def test_filters_of_other_channels_and_grids_without_a_cell_are_refused() -> None:
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(DataError, match=r"filters \(num_filters, 3, size, size\) were required"):
+        random_convolutions(images, torch.ones(4, 1, 3, 3))
+    with pytest.raises(SettingsError, match="at least one cell along each side was required, grid=0 came"):
+        random_convolutions(images, torch.ones(4, 3, 3, 3), grid=0)

@@ -60,3 +60,8 @@ def test_the_mean_image_is_that_of_double_numbers() -> None:
     for wrong in (torch.zeros(0, 1, 2, 2), torch.zeros(3, 1, 2, 2, dtype=torch.uint8)):
         with pytest.raises(DataError, match=r"floating numbers of at least one image .* give the training images"):
             mean_image(wrong)
+
+
+def test_images_without_a_pixel_are_refused() -> None:
+    with pytest.raises(DataError, match=r"floating numbers of at least one image were required, \(3, 0, 2, 2\)"):
+        whiten_each(torch.zeros(3, 0, 2, 2))

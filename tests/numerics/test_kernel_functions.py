@@ -40,3 +40,8 @@ def test_the_bandwidth_is_from_the_median() -> None:
 def test_impossible_bandwidths_are_refused(gamma: float) -> None:
     with pytest.raises(SettingsError, match="positive gamma"):
         Gaussian(gamma=gamma)
+
+
+def test_the_bandwidth_of_images_is_that_of_their_pixels() -> None:
+    images = random(12, 2, 3, 3)
+    assert median_gamma(images, Rng(0)) == median_gamma(images.flatten(1), Rng(0))

@@ -276,3 +276,19 @@ def test_a_vanishing_penalty_interpolates_and_an_impossible_one_is_refused() -> 
     for penalty in (-1e-3, math.inf, math.nan):
         with pytest.raises(SettingsError, match="a penalty of 0 or more"):
             interpolate(Linear(), x, y, penalty=penalty)
+
+
+@pytest.mark.parametrize("spare", [None, 1])
+@pytest.mark.parametrize("apart", [1e-2, 1e-4, 1e-6, 1e-13])
+def test_the_condition_number_sees_two_near_copies(
+    apart: float, spare: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LAPACK's estimate begins with the mean of all columns of the inverse, in which those of near copies cancel."""
+    if spare is not None:
+        monkeypatch.setattr(kernel_interpolation, "spare_bytes", lambda _: spare)
+    for seed in range(6):
+        x = random(40, 10, seed=seed).double()
+        x[1] = x[0] + apart * random(1, 10, seed=100 + seed).double()[0]
+        found = interpolate(Gaussian(gamma=0.1), x, torch.eye(3)[torch.arange(40) % 3 * (torch.arange(40) > 1)])
+        gram = Gaussian(gamma=0.1).block(x, x) + found.jitter * torch.eye(40, dtype=torch.float64)
+        assert found.condition > float(torch.linalg.cond(gram, 1)) / 3

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from vallis.core.errors import DataError, SettingsError
 from vallis.core.rng import Rng
-from vallis.numerics.memorizing_network import Memorization, largest_error, memorize
+from vallis.numerics.memorizing_network import Memorization, largest_error, memorize, memorize_each
 
 
 def uniform(n: int, d: int, seed: int = 0) -> torch.Tensor:
@@ -195,3 +195,12 @@ def test_points_of_any_size_are_memorized(scale: float) -> None:
     y = torch.arange(40.0, dtype=torch.float64) % 7
     found = memorize(x, y, rng=Rng(0))
     assert found.residual < 1e-6 and largest_error(found.module(), x, y) < 1e-6
+
+
+def test_several_targets_share_a_direction_and_are_what_each_has_alone() -> None:
+    x, y = torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), torch.eye(3)[torch.arange(30) % 3]
+    numbers = y.argmax(1).double()
+    for found, wanted in zip(memorize_each(x, (y, numbers), rng=Rng(0)), (y, numbers), strict=True):
+        alone = memorize(x, wanted, rng=Rng(0))
+        assert torch.equal(found.weights, alone.weights)
+        assert (found.residual, found.condition) == (alone.residual, alone.condition)

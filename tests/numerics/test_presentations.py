@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from vallis.core.errors import DataError
 from vallis.core.losses import CrossEntropy
-from vallis.numerics.presentations import QUANTITIES, presentations
+from vallis.numerics.presentations import QUANTITIES, must_be_classes, presentations
 from vallis.numerics.scores import judge
 
 
@@ -165,3 +165,15 @@ def test_targets_of_two_classes_are_shares(targets: torch.Tensor) -> None:
 def test_a_sign_may_stand_for_nothing() -> None:
     seen = presentations(torch.zeros(3), torch.tensor([-1.0, 1.0, -1.0]), ignore_index=-1)
     assert seen.counted.tolist() == [False, True, False]
+
+
+def test_class_156_counts_as_a_byte_too() -> None:
+    """Torch compares -100 with bytes as 156: such an example was never presented, without a word."""
+    logits, y = torch.randn(3, 200, generator=torch.Generator().manual_seed(0)), torch.tensor([156, 1, 199])
+    found, expected = presentations(logits, y.byte()), presentations(logits, y)
+    for name in ("counted", "correct", *QUANTITIES):
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+    assert found.counted.all()
+    more = torch.randn(3, 300, generator=torch.Generator().manual_seed(1))  # more classes than there are bytes
+    must_be_classes(more, y.byte(), None, -100)
+    assert presentations(more, y.byte()).counted.all()

@@ -37,7 +37,8 @@ def test_a_difference_covers_the_truth_as_often_as_it_says() -> None:
 
 def test_the_chance_of_order_counts_pairs() -> None:
     rng = np.random.default_rng(1)
-    higher, lower = rng.integers(0, 6, 40).astype(float), rng.integers(0, 5, 25).astype(float)
+    # In two heaps far apart, so that the scatter is larger than what any smooth distribution has.
+    higher, lower = rng.choice([0.0, 5.0], 40), rng.integers(0, 5, 25).astype(float)
     value, stderr = chance_of_order(higher, lower)
     pairs = (higher[:, None] > lower).astype(float) + 0.5 * (higher[:, None] == lower)
     assert value == pytest.approx(pairs.mean(), abs=1e-12)
@@ -66,3 +67,22 @@ def test_a_share_as_a_number_of_a_result() -> None:
     found = share(3, 10)
     made = found.estimate("share of ten")
     assert (made.value, made.stderr, made.n, made.unit, made.method) == (0.3, found.stderr, 10, "1", "share of ten")
+
+
+@pytest.mark.parametrize(("m", "n", "shift"), [(5, 100, 2.0), (50, 50, 3.0), (20, 20, 5.0), (40, 200, 1.0)])
+def test_an_order_covers_the_truth_also_where_both_sides_are_nearly_apart(m: int, n: int, shift: float) -> None:
+    """DeLong's error bar alone covers 72, 84, 6 and 93 %: where one side exceeds all of the other it is 0."""
+    rng, truth = np.random.default_rng(3), stats.norm.cdf(shift / np.sqrt(2))
+    found = [chance_of_order(rng.normal(shift, 1, m), rng.normal(0, 1, n)) for _ in range(400)]
+    assert np.mean([abs(value - truth) <= 1.96 * (stderr or 0) for value, stderr in found]) >= 0.92
+    assert all(stderr is not None and stderr > 0 for _, stderr in found)
+
+
+def test_sides_that_are_apart_have_an_error_bar_that_shrinks_with_their_number() -> None:
+    bars = [chance_of_order(np.ones(number), np.zeros(number))[1] for number in (2, 10, 100)]
+    assert bars == sorted(bars, reverse=True)
+    # At an estimate of 1 the lower end solves 1 - t = t (1 + h (1-t)/(2-t) + h t/(1+t)) / (m n).
+    low = 1 - 2 * float(bars[1] or 0)
+    half = 10 - 1
+    assert 1 - low == pytest.approx(low * (1 + half * (1 - low) / (2 - low) + half * low / (1 + low)) / 100, rel=1e-6)
+    assert chance_of_order(np.zeros(10), np.ones(10))[1] == pytest.approx(bars[1])

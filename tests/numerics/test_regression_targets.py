@@ -46,3 +46,20 @@ def test_errors_by_hand() -> None:
     signs = torch.tensor([[1.0], [-1.0]])
     assert mean_error(BinaryCrossEntropy(), torch.tensor([[0.1], [0.0]]), signs)[0] == 0.5
     assert mean_error(SquaredError(), torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 1.0]]))[0] == 2.5
+
+
+def test_a_tie_is_an_error() -> None:
+    """Far from all centres a kernel answers 0 for every class, which was right for the first one."""
+    values = torch.eye(3, dtype=torch.float64)
+    assert mean_error(CrossEntropy(), torch.zeros(3, 3), values)[0] == 1
+    assert mean_error(CrossEntropy(), torch.tensor([[1.0, 1, 0], [0, 1, 0], [0, 0, torch.nan]]), values)[0] == 2 / 3
+    no_number = torch.tensor([[torch.nan], [1.0]])
+    assert mean_error(BinaryCrossEntropy(), no_number, torch.ones(2, 1, dtype=torch.float64))[0] == 0.5
+
+
+@pytest.mark.parametrize("n", [1, 20])
+def test_no_error_at_all_is_not_sure_to_be_none(n: int) -> None:
+    values = torch.eye(3, dtype=torch.float64)[torch.arange(n) % 3]
+    for answers, expected in ((values, 0.0), (-values, 1.0)):
+        value, stderr, _ = mean_error(CrossEntropy(), answers, values)
+        assert (value, stderr) == (expected, pytest.approx(0.5 / (n + 1)))  # half of Wilson's interval at 68 %

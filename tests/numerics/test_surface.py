@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from tests.numerics.solutions import batch_norm, built, classes, held, mlp, random, regression
+from vallis.core.corrected_losses import ForwardCorrected
 from vallis.core.errors import ModelError, SettingsError, UnknownPart
 from vallis.core.objective import Objective
+from vallis.core.robust_losses import RobustLoss
 from vallis.core.types import Solution
 from vallis.numerics import surface as module_under_test
 from vallis.numerics.surface import Budget, in_eval_mode, surface
@@ -145,3 +150,30 @@ def test_a_budget_pays_for_so_many_examples_and_for_a_hundred_at_least() -> None
 def test_a_budget_that_makes_no_sense_is_refused(most: float) -> None:
     with pytest.raises(SettingsError, match="max_operations"):
         Budget(gradients=1, max_operations=most)
+
+
+@pytest.mark.parametrize(
+    ("loss", "unit"),
+    [
+        (nn.CrossEntropyLoss(), "nats"),
+        (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])), "nats"),
+        (lambda scores, y: F.nll_loss(F.log_softmax(scores, 1), y), "nats"),
+        (ForwardCorrected(transition=torch.eye(3).tolist()), "nats"),
+        (RobustLoss(name="bootstrap"), "nats"),
+        (RobustLoss(name="unhinged"), "1"),
+        (nn.MultiMarginLoss(), "1"),
+        (lambda scores, y: (1 - scores.gather(1, y[:, None])).clamp(min=0).mean(), "1"),
+    ],
+)
+def test_margin_losses_of_classes_are_no_likelihoods(loss: Any, unit: str) -> None:
+    x, y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    solution = Solution.of(nn.Linear(4, 3), loss, train=(x, y))
+    assert (surface(solution).unit, solution.task.loss.kind) == (unit, "categorical")
+
+
+def test_ignored_targets_of_a_robust_loss_do_not_count() -> None:
+    x, y = torch.randn(12, 4, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    module, loss = nn.Linear(4, 3), RobustLoss(name="savage")
+    some = Solution.of(module, loss, train=(x, torch.where(torch.arange(12) < 5, -100, y)))
+    rest = Solution.of(module, loss, train=(x[5:], y[5:]))
+    assert surface(some).objective.value() == pytest.approx(surface(rest).objective.value())

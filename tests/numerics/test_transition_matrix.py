@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ def test_impossible_settings_are_refused() -> None:
     for wrong in (torch.ones(3, 2), torch.full((3, 2), math.nan), torch.tensor([[1.5, -0.5]] * 3), torch.ones(3)):
         with pytest.raises(DataError, match="probabilities"):
             estimate_transition(wrong)
-    with pytest.raises(DataError, match="a row for each class"):
+    with pytest.raises(DataError, match="a place for each class"):
         draw_noisy(torch.tensor([0, 3]), symmetric(3, 0.1), Rng(0))
     with pytest.raises(LossError, match="transition matrix"):
         draw_noisy(torch.tensor([0, 1]), torch.ones(2, 2), Rng(0))
@@ -205,3 +206,39 @@ def test_of_a_class_that_labels_no_example_nothing_is_known() -> None:
         assert other[[0, 1, 2, 4]].equal(one[[0, 1, 2, 4]])
     assert estimate_transition(p, labels=torch.arange(200) % 5).matrix.equal(plain.matrix)
     assert labelled(labels, 5).tolist() == [True, True, True, False, True]
+
+
+def test_intervals_that_are_none_are_refused() -> None:
+    for how in ({"coverage": 95.0}, {"num_resamples": -1}, {"num_resamples": 1.5}):
+        with pytest.raises(SettingsError, match="a number of resamples from 0 on and a coverage in"):
+            estimate_transition(answers(), rng=Rng(0), **{"num_resamples": 2, **how})  # type: ignore[arg-type]
+
+
+def by_the_authors(eta: np.ndarray[Any, np.dtype[np.float64]], percentile: float) -> list[int]:
+    """Their rule, on a copy: what lies at the percentile or above is set to 0."""
+    found = []
+    for place in range(eta.shape[1]):
+        column = eta[:, place].copy()
+        column[column >= np.percentile(column, percentile, method="higher")] = 0.0
+        found.append(int(column.argmax()))
+    return found
+
+
+@pytest.mark.parametrize("percentile", [1.0, 50.0, 90.0, 97.0, 99.9])
+def test_the_anchors_are_those_of_the_authors_where_no_two_examples_are_equally_sure(percentile: float) -> None:
+    generator = np.random.default_rng(5)
+    for n, c in ((4, 2), (33, 3), (100, 5), (101, 4), (700, 10)):
+        eta = generator.dirichlet(np.full(c, 0.5), n)
+        eta = eta[(eta >= 1e-3).all(1)]
+        found = estimate_transition(torch.from_numpy(eta), percentile=percentile)
+        if math.ceil((len(eta) - 1) * (percentile / 100)) >= 1:
+            assert found.anchors.tolist() == by_the_authors(eta / eta.sum(1, keepdims=True), percentile)
+
+
+def test_examples_that_are_equally_sure_are_no_outliers() -> None:
+    """A perfect posterior of four inputs: all of a class are equally sure, and those of the others were taken."""
+    matrix, true = symmetric(4, 0.3), torch.arange(400) % 4
+    found = estimate_transition(matrix[true])
+    torch.testing.assert_close(found.matrix, matrix)
+    copies = estimate_transition(matrix[true], num_resamples=20, rng=Rng(0))
+    torch.testing.assert_close(copies.low, matrix)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from tests.training.runs import begin, bits, follow, ground
 from vallis.core import tree
+from vallis.core.data import Arrays
+from vallis.core.errors import DataError
 from vallis.core.own import coordinates
 from vallis.core.rng import Rng
 from vallis.core.types import Net
-from vallis.testing.toys.models import TinyConvnet
+from vallis.testing.toys.models import TinyConvnet, TinyMlp
 from vallis.testing.toys.problems import Bars, Blobs
-from vallis.training._descent_state import may_draw, private_copy
+from vallis.training._descent_state import may_draw, must_be_learnable, private_copy
 from vallis.training.gradient_descent import GradientDescent
 
 
@@ -111,3 +115,15 @@ def test_whatever_draws_is_resumed_and_touches_no_global_generator() -> None:
     follow(training, again)
     assert bits(training.solution(whole)) == bits(training.solution(again))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.bool])
+def test_classes_of_a_type_that_torch_takes_for_none_are_refused(dtype: torch.dtype) -> None:
+    """Torch's own error came, out of the first step."""
+    net, tasks = ground(Blobs(), TinyMlp())
+    train = tasks[0].splits["train"]
+    whole = train.take(torch.arange(len(train)))
+    narrow = Arrays(x=whole.x, y=whole.y.to(dtype), index=whole.index)
+    with pytest.raises(DataError, match=r"classes as int64 were required by cross-entropy, .*: let the problem give"):
+        must_be_learnable(net, (replace(tasks[0], splits={"train": narrow}),))
+    must_be_learnable(net, (replace(tasks[0], splits={"train": replace(narrow, y=whole.y.byte())}),))

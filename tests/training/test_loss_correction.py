@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.training.runs import bits, follow, ground
 from vallis.core import spec
 from vallis.core.corrected_losses import BackwardCorrected, ForwardCorrected
 from vallis.core.data import Arrays
-from vallis.core.errors import LossError, SettingsError
+from vallis.core.errors import DataError, LossError, SettingsError
 from vallis.core.own import coordinates
 from vallis.core.protocols import Training
 from vallis.core.rng import Rng
@@ -159,3 +160,13 @@ def test_a_class_that_is_not_there_is_taken_for_no_other(correction: Any, tmp_pa
     true = solution.task.splits["true_labels"]
     assert isinstance(true, Arrays)
     assert float((predicted_probabilities(solution).argmax(1) == true.y).double().mean()) > 0.95
+
+
+def test_targets_that_are_no_classes_are_refused_before_the_first_stage() -> None:
+    net, tasks = ground(NOISY, MODEL)
+    train = tasks[0].splits["train"]
+    whole = train.take(torch.arange(len(train)))
+    shares = Arrays(x=whole.x, y=torch.eye(3)[whole.y], index=whole.index)
+    soft = (replace(tasks[0], splits={"train": shares}),)
+    with pytest.raises(DataError, match=r"one class an example was required to estimate .*float32"):
+        LossCorrection(base=DESCENT).init(net, *coordinates(net.module), soft, Rng(0))

@@ -82,6 +82,7 @@ class CorrectedCrossEntropy(ClassLoss):
                 f"logits (N, {num_classes}) were required by the transition matrix, {came} came: match both"
             )
         counted = self._counted(outputs, y, "noisy classes {wanted} were required for a corrected loss")
+        y = y.long()  # bytes would be a mask where rows are looked up
         self._must_be_possible(y, counted)
         log_p = torch.log_softmax(outputs, 1)
         if self.least_probability:

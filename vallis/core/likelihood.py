@@ -50,6 +50,7 @@ class Likelihood:
                 )
             counts = torch.ones_like(scores[:, 0])
         else:
+            y = y.long()  # bytes would be a mask of the weights
             counted = torch.ne(y, -1 if self.ignore_index is None else self.ignore_index)
             counts = counted.to(scores.dtype)
             if self.class_weights is not None:

@@ -78,7 +78,7 @@ class CrossEntropy:
     def _counted(self, y: torch.Tensor) -> torch.Tensor:
         if y.is_floating_point():  # class probabilities (N, C, ...): all count, the class axis is summed over
             return torch.ones(y.shape[:1] + y.shape[2:], dtype=torch.bool, device=y.device)
-        return y != self.ignore_index
+        return is_counted(y, self.ignore_index)
 
     def scores(self, outputs: Any) -> torch.Tensor | None:
         """The logits."""
@@ -142,6 +142,11 @@ def find_scores(outputs: Any) -> torch.Tensor | None:
         return named
     floating = [leaf for leaf in tree.tensors(outputs) if leaf.is_floating_point() and leaf.ndim > 0]
     return floating[0] if len(floating) == 1 else None
+
+
+def is_counted(y: torch.Tensor, ignored: int) -> torch.Tensor:
+    """Where classes of any type of whole numbers are not the one that is ignored: as a byte, -100 would be 156."""
+    return y.long() != ignored
 
 
 def mean_of_rows(losses: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

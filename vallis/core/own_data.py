@@ -37,7 +37,8 @@ class Reader:
         inputs: from a batch to what the model is called with; None takes the first of a pair.
         targets: from a batch to what the loss judges against; None takes the second of a pair.
         batch_size: for data that has no batches of its own.
-        dtype: arrays of floating numbers become this; tensors are left as they are.
+        dtype: arrays of floating numbers become this; tensors are left as they are, but for bytes as targets, which
+            become int64 as those in arrays do: torch takes them for masks where it looks something up by them.
     """
 
     inputs: Picker | None = None
@@ -83,7 +84,7 @@ class Reader:
                 f"inputs= and targets= must take a {split} batch apart, {_described(batch)} came and they raised "
                 f"{type(error).__name__}: {error}"
             ) from error
-        return self._tensors(x, split), self._tensors(y, split)
+        return self._tensors(x, split), tree.map_tensors(_as_int64, self._tensors(y, split))
 
     def _whole(self, data: Any, split: str, first_index: int) -> Data:
         x, y = self.pair(data, split)
@@ -307,6 +308,10 @@ def _generators_of(batches: Any) -> list[torch.Generator]:
     owners = (batches, getattr(batches, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
     found = (getattr(owner, "generator", None) for owner in (*owners, getattr(batches, "dataset", None)))
     return list({id(item): item for item in found if isinstance(item, torch.Generator)}.values())
+
+
+def _as_int64(held: torch.Tensor) -> torch.Tensor:
+    return held.long() if held.dtype == torch.uint8 else held
 
 
 def _dense(held: torch.Tensor, split: str) -> torch.Tensor:

@@ -17,9 +17,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from vallis.core import tree
-from vallis.core.corrected_losses import CorrectedCrossEntropy
 from vallis.core.errors import DataError, LossError, VallisError
 from vallis.core.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, find_scores
+from vallis.core.target_losses import ClassLoss
 
 # Torch takes their mean over all elements of the targets, however many an example has.
 _ELEMENTWISE = (
@@ -41,12 +41,14 @@ class OwnLoss:
         count: ``targets -> number``, what the mean is over; None counts examples.
         pick: from what the model returns to what the function takes; None hands it over as it is.
         kind: see `vallis.core.losses.Loss`.
+        unit: of the mean; None is nats where classes are judged by their scores.
     """
 
     function: Callable[[Any, Any], Any]
     count: Callable[[Any], Any] | None = None
     pick: Callable[[Any], Any] | None = None
     kind: str = "other"
+    unit: str | None = None
 
     def mean(self, outputs: Any, y: Any) -> torch.Tensor:
         """The scalar the function returns.
@@ -203,7 +205,7 @@ def adapt(loss: Any, count: Callable[[Any], Any] | int | None = None, pick: Call
     Raises:
         LossError: it is not callable, or not mean-reduced.
     """
-    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy, SquaredError, CorrectedCrossEntropy)):
+    if isinstance(loss, (CrossEntropy, BinaryCrossEntropy, SquaredError, ClassLoss)):
         return Picked(loss=loss, pick=pick)
     if isinstance(loss, (OwnLoss, Picked)):
         return replace(loss, pick=pick) if pick else loss
@@ -268,7 +270,7 @@ def _count_of(loss: Any) -> Callable[[Any], Any] | None:
         def count(y: torch.Tensor) -> Any:
             if y.is_floating_point():  # class probabilities (N, C, ...): torch divides by N, class weights or not
                 return y.numel() / y.shape[1]
-            counted = y[y != ignored]
+            counted = y.long()[y.long() != ignored]
             if weights is None:
                 return counted.numel()
             return weights.to(counted.device, torch.float64)[counted].sum()

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vallis.core import tree
@@ -85,10 +86,19 @@ def _answer(objective: Objective, batch: Batch, split: str) -> Any:
         raise
     except Exception as error:
         _must_not_mix(objective.module)
+        advice = _advice(batch.x, objective.dtype) or "use inputs= to say how it is called"
         raise ModelError(
             f"{type(objective.module).__name__} must take the inputs of {split}, {shapes(batch.x)} came and it "
-            f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}; use inputs= to say how it is called"
+            f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}; {advice}"
         ) from error
+
+
+def _advice(x: Any, dtype: torch.dtype) -> str:
+    """What to do about inputs in one tensor that are of another type than the weights; empty where they are not."""
+    if not isinstance(x, torch.Tensor) or x.dtype == dtype:
+        return ""
+    name = str(dtype).removeprefix("torch.")
+    return f"its weights are {name}: give inputs of that type, x.to(torch.{name})"
 
 
 def _must_repeat(objective: Objective, batch: Batch, outputs: Any, buffers: str) -> None:
@@ -146,8 +156,12 @@ def _with_kind(loss: Loss, outputs: Any, y: Any) -> Loss:
         or y.shape != scores.shape[:1]
     ):
         return loss
-    in_range = bool(((y >= 0) & (y < scores.shape[1])).all())
-    return replace(loss, kind="categorical") if in_range else loss
+    if not bool(((y >= 0) & (y < scores.shape[1])).all()):
+        return loss
+    # A hinge is no likelihood: nats are said of what is cross-entropy on the first batch.
+    entropy = F.cross_entropy(scores.double(), y)
+    is_entropy = bool(torch.isclose(loss.mean(outputs, y).double(), entropy, rtol=1e-3, atol=1e-6))
+    return replace(loss, kind="categorical", unit=None if is_entropy else "1")
 
 
 def _targets_in_range(loss: Loss, outputs: Any, data: Data, split: str) -> None:

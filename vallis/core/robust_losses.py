@@ -58,6 +58,11 @@ class RobustLoss(ClassLoss):
         if not 0 <= self.label_share <= 1:
             raise LossError(f"a share of the label in [0, 1] was required, {self.label_share} came: give such as 0.95")
 
+    @property
+    def unit(self) -> str:
+        """Nats of "bootstrap", which is a cross-entropy; a margin loss is a pure number."""
+        return "nats" if self.name == "bootstrap" else "1"
+
     def _each(self, outputs: Any, y: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """The losses of all targets, 0 where one does not count, and whether it does."""
         if not isinstance(outputs, torch.Tensor) or outputs.ndim < 2 or outputs.shape[1] < 2:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vallis.core.errors import LossError
-from vallis.core.losses import find_scores, mean_of_rows
+from vallis.core.losses import find_scores, is_counted, mean_of_rows
 
 
 class TargetLoss(ABC):
@@ -59,7 +59,7 @@ class ClassLoss(TargetLoss):
 
     def weight(self, y: Any) -> float:
         """The number of targets that count."""
-        return float((y != self.ignore_index).sum())
+        return float(is_counted(y, self.ignore_index).sum())
 
     def _counted(self, outputs: torch.Tensor, y: Any, what: str) -> torch.Tensor:
         """Which targets count; `what` is required, in words, one for each place of the outputs.
@@ -68,7 +68,8 @@ class ClassLoss(TargetLoss):
             LossError: the targets are no whole numbers, or not as many.
         """
         wanted = (len(outputs), *outputs.shape[2:])
-        if not isinstance(y, torch.Tensor) or y.is_floating_point() or tuple(y.shape) != wanted:
+        whole = isinstance(y, torch.Tensor) and not y.is_floating_point() and y.dtype != torch.bool
+        if not whole or tuple(y.shape) != wanted:
             came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
             raise LossError(what.format(wanted=wanted) + f", {came} came: give a whole number each")
-        return y != self.ignore_index
+        return is_counted(y, self.ignore_index)

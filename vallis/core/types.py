@@ -158,7 +158,7 @@ class StepInfo:
 
     Attributes:
         step: how many steps are done, this one included.
-        loss: mean training loss of the batch, before the update.
+        loss: mean training loss of the batch, before the update; in `unit`, or in that of the task's loss where empty.
         index: ``(B,)`` which examples it saw (`Batch.index`).
         answers: what was said of each of them before the update, to be read before the next step is made.
         task: the name of the task that it learned from; a sequence of tasks is cut where it changes.
@@ -174,6 +174,7 @@ class StepInfo:
     stage: str = ""
     done: bool = False
     reason: str = ""
+    unit: str = ""
 
     @property
     def losses(self) -> torch.Tensor | None:

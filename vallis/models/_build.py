@@ -70,17 +70,28 @@ def drawing(rule: Init) -> Draw:
     return draw
 
 
-def example_shape(tasks: tuple[Task, ...], model: str) -> tuple[int, ...]:
+def example_shape(tasks: tuple[Task, ...], model: str, dtype: torch.dtype | None = torch.float32) -> tuple[int, ...]:
     """The shape of one input, without the axis of examples, as the first batch of the first task has it.
 
+    Args:
+        tasks: that the model is built for.
+        model: its name.
+        dtype: of its weights, which inputs must have as well; None takes any.
+
     Raises:
-        ModelError: the inputs are no tensors of numbers.
+        ModelError: the inputs are no tensors of numbers, or of another type than the weights.
     """
     x: Any = next(iter(tasks[0].splits["train"])).x
     if not isinstance(x, torch.Tensor) or x.ndim < 2:
         came = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
         raise ModelError(
             f"{model} requires inputs (N, ...) in one tensor, {came} came: choose another model or problem"
+        )
+    if dtype is not None and x.dtype != dtype:
+        name = str(dtype).removeprefix("torch.")
+        raise ModelError(
+            f"{model} requires inputs of {name} as its weights, {str(x.dtype).removeprefix('torch.')} came: let the "
+            f"problem give x.to(torch.{name})"
         )
     return tuple(x.shape[1:])
 

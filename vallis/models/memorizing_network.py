@@ -49,7 +49,7 @@ class MemorizingNetwork:
         return cls(num_directions=4)
 
     def build(self, tasks: tuple[Task, ...], rng: Rng) -> Net:
-        example_shape(tasks, "memorizing_network")
+        example_shape(tasks, "memorizing_network", dtype=None)
         task = tasks[0]
         examples = {name: whole(split) for name, split in task.splits.items()}
         values = dict(

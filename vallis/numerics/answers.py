@@ -70,6 +70,7 @@ def correct(loss: Loss, outputs: Any, y: Any) -> torch.Tensor | None:
         y = y.argmax(1)
     if y.is_floating_point() or y.shape != scores.shape[:1] + scores.shape[2:]:
         return None
+    y = y.long()
     classes = y.clamp(0, scores.shape[1] - 1)
     # Only the true class itself is not below its score: a rival that is NaN counts against it.
     right = (~(scores < scores.gather(1, classes.unsqueeze(1)))).sum(1) == 1

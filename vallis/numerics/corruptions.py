@@ -10,6 +10,7 @@ import torch
 
 from vallis.core.errors import DataError, SettingsError
 from vallis.core.rng import Rng, must_be_rng
+from vallis.numerics.class_labels import checked_classes
 
 _CHUNK = 4096
 
@@ -37,16 +38,8 @@ def relabel(y: torch.Tensor, fraction: float, num_classes: int, rng: Rng) -> tor
         raise SettingsError(
             f"a whole number of at least 2 classes was required, {num_classes} came: a label must have another to be"
         )
-    if not isinstance(y, torch.Tensor) or y.ndim != 1 or y.is_floating_point() or y.dtype == torch.bool:
-        came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
-        raise DataError(f"one integer class an example was required, {came} came: give a whole number each")
-    if num_classes - 1 > torch.iinfo(y.dtype).max:
-        raise DataError(f"numbers that hold {num_classes} classes were required, {y.dtype} came: give y.long()")
-    if len(y) and not (int(y.min()) >= 0 and int(y.max()) < num_classes):
-        raise DataError(
-            f"classes in 0..{num_classes - 1} were required, {int(y.min())}..{int(y.max())} came: renumber them, or "
-            "name more classes"
-        )
+    num_classes = int(num_classes)  # 10.0 is 10
+    checked_classes(y, num_classes)
     replaced = torch.rand(len(y), generator=rng.child("which").torch(), dtype=torch.float64) < fraction
     drawn = torch.randint(num_classes, (len(y),), generator=rng.child("class").torch(), dtype=y.dtype)
     return torch.where(replaced.to(y.device), drawn.to(y.device), y)

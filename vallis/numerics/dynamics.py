@@ -155,10 +155,15 @@ class DynamicsRecorder:
         The step may be one number an example ``(B,)``, for presentations of several steps at once.
         """
         identities = _integers(index)
-        if len(identities) != len(seen.correct) or (losses is not None and losses.shape != seen.correct.shape):
+        if len(identities) != len(seen.correct):
             raise DataError(
-                f"one identity (and one loss) an example was required, {len(identities)} identities came for "
+                f"one identity an example was required, {len(identities)} identities came for "
                 f"{len(seen.correct)} examples: give index one entry a row of logits, and tokens as logits (B, C, T)"
+            )
+        if losses is not None and losses.shape != seen.correct.shape:
+            raise DataError(
+                f"one loss an example was required, losses of shape {tuple(losses.shape)} came for {len(seen.correct)} "
+                'examples: take them with reduction="none", and of tokens the mean of each example'
             )
         counted = seen.counted.to("cpu")
         values = {name: getattr(seen, name) for name in (*self.timelines.kept, "correct")}

@@ -7,6 +7,7 @@ columns, the disk ``4 N^2``, and the factor is the one that a solve in the memor
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class GramOnDisk:
 
     def __init__(self, kernel: Kernel, points: torch.Tensor, file: IO[bytes], width: int) -> None:
         self._kernel, self._points, self._file, self._width = kernel, points, file, width
-        self._starts = range(0, len(points), width)
+        self._starts, self._weakest = range(0, len(points), width), 0
 
     def diagonal(self) -> torch.Tensor:
         """``(N,)`` of K."""
@@ -49,7 +50,7 @@ class GramOnDisk:
         Raises:
             OutputError: the disk is full.
         """
-        number = len(self._starts)
+        number, least = len(self._starts), math.inf
         with bar("panels of the Gram matrix", number * (number + 1) // 2) as moving:
             for first in self._starts:
                 panel = self._panel(first)
@@ -61,6 +62,9 @@ class GramOnDisk:
                 if int(failed):
                     return False
                 panel[: len(top)] = top
+                pivots = top.diagonal()
+                if float(pivots.min()) < least:
+                    least, self._weakest = float(pivots.min()), first + int(pivots.argmin())
                 for rows in panel[len(top) :].split(ROWS):
                     rows.copy_(torch.linalg.solve_triangular(top.mT, rows, upper=True, left=False))
                 self._put(first, panel)
@@ -99,7 +103,10 @@ class GramOnDisk:
         return torch.cat(parts), largest
 
     def reciprocal_condition(self, norm: float) -> float:
-        """One over the condition number, from the 1-norm of what was factorised; the estimate that LAPACK makes."""
+        """One over the condition number, from the 1-norm of what was factorised.
+
+        The estimate that LAPACK makes, or the column of the inverse with the smallest pivot, where that says more.
+        """
 
         def solve(y: Any) -> Any:
             column = torch.from_numpy(np.ascontiguousarray(y, dtype=np.float64)).reshape(len(self._points), -1)
@@ -107,7 +114,10 @@ class GramOnDisk:
 
         size = (len(self._points),) * 2
         inverse = LinearOperator(size, matvec=solve, rmatvec=solve, matmat=solve, rmatmat=solve, dtype=np.float64)
-        return float(1 / (norm * onenormest(inverse, t=1)))  # one column draws no random numbers
+        estimated = onenormest(inverse, t=1)  # one column draws no random numbers
+        unit = np.zeros(len(self._points))
+        unit[self._weakest] = 1
+        return float(1 / (norm * max(estimated, np.abs(solve(unit)).sum())))
 
     def _last(self, first: int) -> int:
         return min(first + self._width, len(self._points))

@@ -70,9 +70,17 @@ def random_convolutions(
         threshold: is subtracted before the ReLU.
 
     Raises:
-        DataError: these are no images, or smaller than the filters.
+        DataError: these are no images, or smaller than the filters, or of other channels.
+        SettingsError: the grid has no cell.
     """
     _must_be_images(images, filters.shape[-1])
+    if filters.ndim != 4 or filters.shape[1] != images.shape[1]:
+        raise DataError(
+            f"filters (num_filters, {images.shape[1]}, size, size) were required for these images, "
+            f"{tuple(filters.shape)} came: draw them from images of as many channels"
+        )
+    if grid < 1:
+        raise SettingsError(f"at least one cell along each side was required, grid={grid} came: raise it")
 
     def features(some: torch.Tensor) -> torch.Tensor:
         return F.adaptive_avg_pool2d(torch.relu(F.conv2d(some, filters.to(some)) - threshold), grid)

@@ -39,11 +39,14 @@ def whiten_each(images: torch.Tensor) -> torch.Tensor:
         images: ``(N, C, H, W)`` floating numbers.
 
     Raises:
-        DataError: these are no images of floating numbers.
+        DataError: these are no images of floating numbers, or there is none of them, or no pixel.
     """
     _must_be_images(images)
-    if not images.is_floating_point():
-        raise DataError(f"floating numbers were required, {images.dtype} came: divide the pixels by 255")
+    if not images.is_floating_point() or not images[:1].numel():
+        raise DataError(
+            f"floating numbers of at least one image were required, {tuple(images.shape)} of {images.dtype} came: "
+            "divide the pixels by 255"
+        )
     rows = images.flatten(1)
     smallest = rows.shape[1] ** -0.5
     white = rows - rows.mean(1, keepdim=True)

@@ -73,14 +73,14 @@ def median_gamma(x: torch.Tensor, rng: Rng) -> float:
     """``2 / median |x - x'|^2`` over pairs of different examples: of a random part of more than 2,000.
 
     Args:
-        x: ``(N, d)``.
+        x: ``(N, ...)``.
         rng: chooses the part.
 
     Raises:
         DataError: half of the pairs are copies, or there is none.
     """
     must_be_rng(rng)
-    some = x[torch.randperm(len(x), generator=rng.child("median").torch())[:_MOST_FOR_MEDIAN]].double()
+    some = x[torch.randperm(len(x), generator=rng.child("median").torch())[:_MOST_FOR_MEDIAN]].flatten(1).double()
     above = torch.triu_indices(len(some), len(some), 1)
     apart = squared_distances(some, some)[above[0], above[1]]
     middle = float(apart.median()) if len(apart) else 0.0

@@ -41,7 +41,8 @@ class Interpolant:
         norms: ``(C,)`` the norm of each output, ``sqrt(alpha' K alpha)``, with the jitter in K.
         residual: the largest ``|f(x_i) - y_i|``, penalty, jitter and rounding included.
         jitter: what was added to the diagonal of K; 0 where nothing had to be.
-        condition: an estimate of the condition number of what was solved in the 1-norm (LAPACK's pocon).
+        condition: an estimate of the condition number of what was solved in the 1-norm, never above it: LAPACK's
+            (pocon), or what the column of the inverse with the smallest pivot says, where that is more.
         num_copies: how many examples were left out because they are copies of others, with the same targets.
         on_disk: whether the Gram matrix did not fit into the memory.
         penalty: p, the l2 penalty; 0 of a function through its examples.
@@ -176,7 +177,7 @@ def interpolate_from(kernel: Kernel, centres: torch.Tensor, x: torch.Tensor, y: 
 
 def _checked(x: torch.Tensor, y: torch.Tensor, keep: bool = False) -> tuple[torch.Tensor, torch.Tensor, int]:
     """The examples in float64, without their copies unless these are to be kept, and how many copies were left out."""
-    if len(x) == 0 or y.ndim != 2 or len(x) != len(y):
+    if len(x) == 0 or y.ndim != 2 or len(x) != len(y) or y.shape[1] == 0:
         raise DataError(
             f"N >= 1 inputs with targets (N, C) were required, {tuple(x.shape)} and {tuple(y.shape)} came: give a row "
             "of targets for each input"
@@ -286,5 +287,18 @@ def _reciprocal_condition(gram: Matrix, diagonal: Matrix) -> float:
         above = np.abs(np.triu(gram[first : first + ROWS], first + 1))
         sums = sums + above.sum(0)
         sums[first : first + ROWS] += above.sum(1)
-    reciprocal, _ = lapack.dpocon(gram, float(sums.max()), uplo="L")
-    return float(reciprocal)
+    norm = float(sums.max())
+    reciprocal, _ = lapack.dpocon(gram, norm, uplo="L")
+    return min(float(reciprocal), 1 / (norm * _weakest_column(gram)))
+
+
+def _weakest_column(gram: Matrix) -> float:
+    """The sum of absolute values of the column of ``K^-1`` that has the smallest pivot: its 1-norm is no less.
+
+    LAPACK's estimate begins with the mean of all columns, in which those of two near copies cancel.
+    """
+    unit = np.zeros((len(gram), 1))
+    unit[int(gram.diagonal().argmin())] = 1
+    halfway, _ = lapack.dtrtrs(gram, unit, lower=1)
+    column, _ = lapack.dtrtrs(gram, halfway, lower=1, trans=1)
+    return float(np.abs(column).sum())

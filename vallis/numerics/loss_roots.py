@@ -14,7 +14,7 @@ import torch
 
 from vallis.core import tree
 from vallis.core.errors import LossError
-from vallis.core.losses import CrossEntropy
+from vallis.core.losses import CrossEntropy, is_counted
 from vallis.core.objective import Term
 from vallis.core.own_loss import shapes
 from vallis.core.rng import Rng
@@ -164,7 +164,7 @@ def _softmax_root(term: Term, scores: torch.Tensor, loss: CrossEntropy) -> Root:
     if y.is_floating_point():  # targets that add up to another number than one scale the curvature
         weights = y.flatten(2).sum(1) if y.ndim > 2 else y.sum(1, keepdim=True)
     else:
-        weights = (y != loss.ignore_index).reshape(len(y), -1)
+        weights = is_counted(y, loss.ignore_index).reshape(len(y), -1)
     weights = weights.double() * (term.share / loss.weight(y))
     if bool((weights < 0).any()):
         raise not_convex()

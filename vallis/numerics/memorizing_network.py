@@ -82,29 +82,50 @@ def memorize(x: torch.Tensor, y: torch.Tensor, *, rng: Rng, num_directions: int 
             that are not told apart in float64; or the matrix of n^2 numbers does not fit into memory.
         SettingsError: no direction is to be drawn.
     """
+    return memorize_each(x, (y,), rng=rng, num_directions=num_directions)[0]
+
+
+def memorize_each(
+    x: torch.Tensor, ys: Sequence[torch.Tensor], *, rng: Rng, num_directions: int = 32
+) -> tuple[Memorization, ...]:
+    """A network for each of several targets of the same points: one direction and one matrix for all of them.
+
+    Args:
+        x: ``(n, ...)`` distinct points.
+        ys: of each network ``(n,)`` or ``(n, C)``.
+        rng: see `memorize`.
+        num_directions: see `memorize`.
+
+    Raises:
+        DataError: see `memorize`.
+        SettingsError: see `memorize`.
+    """
     must_be_rng(rng)
     if num_directions < 1:
         raise SettingsError(f"at least one direction was required, num_directions={num_directions} came: raise it")
-    points, values = _checked(x, y)
+    points, values = _checked(x, ys)
     direction = _widest(points, num_directions, rng)
     along = points @ direction
     order = along.argsort()
     z = along[order]
     thresholds = _thresholds(z)
     matrix = _hinges(z, thresholds).numpy()
-    weights = solve_triangular(matrix, values[order].numpy(), lower=True, check_finite=False)
     # LAPACK is given the transpose, which is in its order: in whose rows the columns of A are summed.
     reciprocal, _ = lapack.dtrcon(matrix.T, norm="I", uplo="U")
-    found = Memorization(
-        direction=direction,
-        places=z,
-        thresholds=thresholds,
-        weights=torch.from_numpy(weights),
-        residual=math.nan,
-        condition=condition_number(reciprocal),
-        smallest_eigenvalue=float((z - thresholds).min()),
-    )
-    return replace(found, residual=largest_error(found.module(), points, values))
+    made = []
+    for wanted in values:
+        weights = solve_triangular(matrix, wanted[order].numpy(), lower=True, check_finite=False)
+        found = Memorization(
+            direction=direction,
+            places=z,
+            thresholds=thresholds,
+            weights=torch.from_numpy(weights),
+            residual=math.nan,
+            condition=condition_number(reciprocal),
+            smallest_eigenvalue=float((z - thresholds).min()),
+        )
+        made.append(replace(found, residual=largest_error(found.module(), points, wanted)))
+    return tuple(made)
 
 
 def largest_error(module: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -213,14 +234,15 @@ def _chunks(x: torch.Tensor, y: torch.Tensor) -> Iterator[tuple[torch.Tensor, to
     yield from zip(x.split(_CHUNK), y.split(_CHUNK), strict=True)
 
 
-def _checked(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    if len(x) == 0 or len(x) != len(y) or y.ndim not in (1, 2):
-        raise DataError(
-            f"n >= 1 points with values (n,) or (n, C) were required, {tuple(x.shape)} and {tuple(y.shape)} came: "
-            "give a row of values for each point"
-        )
-    points, values = (given.detach().cpu().double() for given in (x.reshape(len(x), -1), y))
-    if not (bool(points.isfinite().all()) and bool(values.isfinite().all())):
+def _checked(x: torch.Tensor, ys: Sequence[torch.Tensor]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    for y in ys:
+        if len(x) == 0 or len(x) != len(y) or y.ndim not in (1, 2):
+            raise DataError(
+                f"n >= 1 points with values (n,) or (n, C) were required, {tuple(x.shape)} and {tuple(y.shape)} came: "
+                "give a row of values for each point"
+            )
+    points, *values = (given.detach().cpu().double() for given in (x.reshape(len(x), -1), *ys))
+    if not all(bool(given.isfinite().all()) for given in (points, *values)):
         raise DataError("finite points and values were required, NaN or infinity came: mend them")
     first = first_copies(points)
     copies = (first != torch.arange(len(first))).nonzero().squeeze(1)

@@ -11,7 +11,7 @@ import torch
 from vallis.core import tree
 from vallis.core.data import Arrays
 from vallis.core.errors import DataError
-from vallis.core.losses import Loss
+from vallis.core.losses import Loss, is_counted
 from vallis.core.types import Data, Estimate, Note, Task
 from vallis.numerics.proportions import Proportion, share
 from vallis.numerics.scores import ignored_target
@@ -111,7 +111,7 @@ def noisy_marks(given: torch.Tensor, true: torch.Tensor, loss: Loss) -> torch.Te
     ignored = ignored_target(loss)
     differ = (given > 0.5) != (true > 0.5) if loss.kind == "binary" else given != true
     if ignored is not None:
-        differ = differ & (given != ignored) & (true != ignored)
+        differ = differ & is_counted(given, ignored) & is_counted(true, ignored)
     return differ if differ.ndim == 1 else differ.flatten(1).any(1)
 
 

@@ -78,6 +78,7 @@ def must_be_classes(logits: torch.Tensor, targets: torch.Tensor, kind: Kind | No
     """
     if kind == "binary" or targets.is_floating_point() or logits.ndim < 2 or logits.shape[1] == 1:
         return
+    targets = targets.long()
     wrong = ((targets < 0) | (targets >= logits.shape[1])) & (targets != ignore_index)
     if bool(wrong.any()):
         came = int(targets[wrong][0])
@@ -123,9 +124,9 @@ def _categorical(logits: torch.Tensor, targets: torch.Tensor, ignore_index: int)
         )
     if shares:
         return _of_shares(logits, targets.to(logits.dtype))
-    num_classes = logits.shape[1]
+    num_classes, targets = logits.shape[1], targets.long()  # as a byte, -100 would be class 156
     counted = (targets >= 0) & (targets < num_classes) & (targets != ignore_index)
-    classes = targets.clamp(0, num_classes - 1).long().unsqueeze(0)
+    classes = targets.clamp(0, num_classes - 1).unsqueeze(0)
     # Classes first: reducing over few neighbours in memory takes several times as long.
     logits = logits.movedim(1, 0).contiguous()
     logs = logits.log_softmax(0)

@@ -9,6 +9,7 @@ import torch
 from vallis.core.errors import DataError
 from vallis.core.losses import Loss
 from vallis.numerics.means import ratio
+from vallis.numerics.proportions import share
 
 
 def regression_targets(loss: Loss, targets: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -32,7 +33,7 @@ def regression_targets(loss: Loss, targets: Sequence[torch.Tensor]) -> tuple[tor
             raise DataError(f"classes 0..C-1 were required, {y.dtype} from {float(y.min()):g} on came: renumber them")
     if loss.kind == "categorical":
         num_classes = max(2, 1 + max(int(y.max()) for y in targets))
-        return tuple(torch.eye(num_classes, dtype=torch.float64)[y.reshape(-1)] for y in targets)
+        return tuple(torch.eye(num_classes, dtype=torch.float64)[y.reshape(-1).long()] for y in targets)
     numbers = tuple(y.double().reshape(len(y), -1) for y in targets)
     return tuple(2 * y - 1 for y in numbers) if loss.kind == "binary" else numbers
 
@@ -46,9 +47,15 @@ def mean_error(loss: Loss, answers: torch.Tensor, values: torch.Tensor) -> tuple
         values: ``(N, C)`` as `regression_targets` gives them.
     """
     if loss.kind == "categorical":
-        each = (answers.argmax(1) != values.argmax(1)).double()
+        wanted = values.argmax(1, keepdim=True)
+        # A tie is an error: of a kernel far from all examples every answer is 0.
+        others = answers.scatter(1, wanted, -torch.inf).amax(1)
+        each = (~(answers.gather(1, wanted)[:, 0] > others)).double()
     elif loss.kind == "binary":
-        each = (answers * values <= 0).double()[:, 0]
+        each = (~(answers * values > 0)).double()[:, 0]
     else:
         each = (answers.double() - values).square().mean(1)
-    return ratio(each.numpy(), torch.ones(len(each), dtype=torch.float64).numpy())
+    value, stderr, n = ratio(each.numpy(), torch.ones(len(each), dtype=torch.float64).numpy())
+    if loss.kind in ("categorical", "binary") and value in (0.0, 1.0):
+        stderr = share(round(value * n), n).stderr  # where all are alike their scatter says nothing
+    return value, stderr, n

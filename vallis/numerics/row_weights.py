@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from vallis.core import tree
-from vallis.core.corrected_losses import CorrectedCrossEntropy
 from vallis.core.errors import LossError
-from vallis.core.losses import CrossEntropy, Loss
+from vallis.core.losses import CrossEntropy, Loss, is_counted
 from vallis.core.objective import Term
 from vallis.core.own_loss import OwnLoss, Picked
+from vallis.core.target_losses import ClassLoss
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +34,8 @@ def row_weights(term: Term) -> RowWeights:
     loss, y = inner(term.objective.loss), term.batch.y
     if isinstance(loss, OwnLoss):
         return RowWeights() if loss.count in (None, torch.numel) else _by_asking(loss, y, len(term.batch))
-    if isinstance(loss, (CrossEntropy, CorrectedCrossEntropy)) and not y.is_floating_point():
-        return _of_targets((y != loss.ignore_index).double())
+    if isinstance(loss, (CrossEntropy, ClassLoss)) and not y.is_floating_point():
+        return _of_targets(is_counted(y, loss.ignore_index).double())
     return RowWeights()
 
 

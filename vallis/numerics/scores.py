@@ -66,12 +66,12 @@ def _of_two(scores: torch.Tensor, positive: torch.Tensor, num_examples: int) -> 
 
 
 def _of_many(scores: torch.Tensor, y: torch.Tensor, ignored: int | None) -> Judged:
-    num_classes = scores.shape[-1]
+    num_classes, y = scores.shape[-1], y.long()
     counted = (y >= 0) & (y < num_classes)
     if ignored is not None:
         counted &= y != ignored
     rows = torch.arange(len(y), device=y.device).reshape(-1, *[1] * (y.ndim - 1)).expand_as(y)[counted]
-    scores, classes = scores[counted], y[counted].long()
+    scores, classes = scores[counted], y[counted]
     true = scores.gather(1, classes[:, None])[:, 0]
     others = scores.scatter(1, classes[:, None], -torch.inf).amax(1)
     return Judged(true - others, rows, classes, num_classes)

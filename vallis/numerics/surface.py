@@ -13,6 +13,7 @@ from vallis.core.data import subset
 from vallis.core.errors import DataError, ModelError, SettingsError
 from vallis.core.losses import Loss
 from vallis.core.objective import Objective
+from vallis.core.own_loss import Picked
 from vallis.core.rng import Rng
 from vallis.core.types import NotApplicable, Note, Solution
 from vallis.numerics.operations import gradient_operations
@@ -162,7 +163,8 @@ def in_eval_mode(solution: Solution) -> Solution:
 
 def loss_unit(loss: Loss) -> str:
     """Log-likelihoods are in nats; of any other loss the unit is its own."""
-    return "nats" if loss.kind in ("categorical", "binary") else "1"
+    own = getattr(loss.loss if isinstance(loss, Picked) else loss, "unit", None)
+    return str(own) if own else "nats" if loss.kind in ("categorical", "binary") else "1"
 
 
 def _trouble(objective: Objective) -> Exception | None:

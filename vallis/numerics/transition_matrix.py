@@ -21,6 +21,7 @@ from vallis.core.errors import DataError, SettingsError
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Solution
+from vallis.numerics.class_labels import checked_classes
 from vallis.numerics.surface import in_eval_mode
 
 Floats = NDArray[np.float64]
@@ -116,27 +117,30 @@ def draw_noisy(y: torch.Tensor, transition: torch.Tensor, rng: Rng) -> torch.Ten
 
     Raises:
         LossError: T is no transition matrix.
-        DataError: a class has no row in it.
+        DataError: y is no tensor of one whole number an example, or a class has no row in T.
     """
     matrix = checked_transition(transition)
-    if len(y) and not (int(y.min()) >= 0 and int(y.max()) < len(matrix)):
-        raise DataError(
-            f"classes in 0..{len(matrix) - 1} were required by the transition matrix, {int(y.min())}..{int(y.max())} "
-            "came: give it a row for each class"
-        )
-    stays = matrix.diagonal()[y]
+    classes = checked_classes(y, len(matrix))
+    stays = matrix.diagonal()[classes.cpu()]
     which = torch.rand(len(y), generator=rng.child("which").torch(), dtype=torch.float64) >= stays
-    others = matrix.clone().fill_diagonal_(0)[y]
+    others = matrix.clone().fill_diagonal_(0)[classes.cpu()]
     places = torch.rand(len(y), generator=rng.child("class").torch(), dtype=torch.float64)
     steps = others.cumsum(1)
     # Strictly above: a class of chance zero is never chosen, not even by a place of exactly zero.
     drawn = (steps > places[:, None] * steps[:, -1:]).int().argmax(1)
-    return torch.where(which, drawn.to(y.dtype), y)
+    return torch.where(which.to(y.device), drawn.to(y), y)
 
 
 def frequencies(true: torch.Tensor, noisy: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """``(C, C)`` how often each true class got each noisy one; rows of classes that do not occur are NaN."""
-    counts = torch.bincount(true * num_classes + noisy, minlength=num_classes**2).double()
+    """``(C, C)`` how often each true class got each noisy one; rows of classes that do not occur are NaN.
+
+    Raises:
+        DataError: both are no tensors of as many whole numbers in 0..C-1.
+    """
+    rows, columns = (checked_classes(y, num_classes).cpu() for y in (true, noisy))
+    if len(rows) != len(columns):
+        raise DataError(f"a noisy class for each true one was required, {len(columns)} came for {len(rows)}: give both")
+    counts = torch.bincount(rows * num_classes + columns, minlength=num_classes**2).double()
     counts = counts.reshape(num_classes, num_classes)
     return counts / counts.sum(1, keepdim=True)
 
@@ -178,14 +182,16 @@ def estimate_transition(
         probabilities: ``(N, C)``, rows adding up to one.
         labels: the noisy classes of the examples, which say what classes there are; what is not in 0..C-1 does not
             count. None is all.
-        percentile: what lies at it or above is left out, in percent; None takes the largest of all.
+        percentile: in percent; as many of the surest are left out as lie at it or above where no two are equally sure.
+            None takes the largest of all.
         num_resamples: how many times the examples are drawn anew for the interval; without, it is the estimate itself.
         coverage: of the interval, percentiles of the resampled estimates.
         rng: the stream that draws them.
 
     Raises:
-        DataError: they are no probabilities.
-        SettingsError: the percentile is not in (0, 100), or resamples are wanted without a stream.
+        DataError: they are no probabilities, or the labels are no whole numbers.
+        SettingsError: the percentile is not in (0, 100), the number of resamples is none, the coverage is not in
+            (0, 1), or resamples are wanted without a stream.
     """
     if rng is not None:
         must_be_rng(rng)
@@ -193,6 +199,11 @@ def estimate_transition(
     if percentile is not None and not 0 < percentile < 100:
         raise SettingsError(
             f"a percentile in (0, 100) was required, {percentile} came: give 97, or None for the largest"
+        )
+    if num_resamples < 0 or num_resamples % 1 or not 0 < coverage < 1:
+        raise SettingsError(
+            f"a number of resamples from 0 on and a coverage in (0, 1) were required, {num_resamples} and {coverage} "
+            "came: give such as 100 and 0.95"
         )
     if num_resamples and rng is None:
         raise SettingsError("a stream was required for resamples, none came: give rng=")
@@ -208,7 +219,15 @@ def estimate_transition(
 
 
 def labelled(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """``(C,)`` bool: which classes label an example; labels outside of 0..C-1 do not count."""
+    """``(C,)`` bool: which classes label an example; labels outside of 0..C-1 do not count.
+
+    Raises:
+        DataError: the labels are no whole numbers.
+    """
+    if not isinstance(labels, torch.Tensor) or labels.is_floating_point() or labels.dtype == torch.bool:
+        came = labels.dtype if isinstance(labels, torch.Tensor) else f"a {type(labels).__name__}"
+        raise DataError(f"whole numbers were required as labels, {came} came: give the noisy classes (N,)")
+    labels = labels.long()
     counted = labels[(labels >= 0) & (labels < num_classes)].cpu()
     return torch.bincount(counted, minlength=num_classes) > 0
 
@@ -236,12 +255,10 @@ def _anchors(held: Floats, percentile: float | None) -> Places:
     if percentile is None:
         surest: Places = held.argmax(0)
         return surest
-    # The next value above, as the authors' code has it: of few examples the very largest is then left out.
-    limits = np.percentile(held, percentile, axis=0, method="higher")
-    below = held < limits
-    chosen = np.where(below, held, -1.0).argmax(0)
-    # Where all are equal nothing lies below, and any of them says the same.
-    anchors: Places = np.where(below.any(0), chosen, held.argmax(0))
+    # The place of the percentile, or the next above, as the authors' code has it: what stands just before speaks. They
+    # take the largest probability below, and where more than the outliers are equally sure, as copies, it is another's.
+    before = math.ceil((len(held) - 1) * (percentile / 100)) - 1
+    anchors: Places = (held == np.partition(held, before, axis=0)[before]).argmax(0)
     return anchors
 
 
@@ -249,7 +266,7 @@ def _interval(
     held: Floats, percentile: float | None, num_resamples: int, coverage: float, rng: Rng
 ) -> tuple[Floats, Floats]:
     generator, found = rng.numpy(), []
-    for _ in range(num_resamples):
+    for _ in range(int(num_resamples)):
         again = held[generator.integers(len(held), size=len(held))]
         found.append(again[_anchors(again, percentile)])
     tail = 100 * (1 - coverage) / 2
@@ -278,5 +295,5 @@ def _checked_probabilities(probabilities: torch.Tensor) -> Floats:
 
 
 def _must_be_rate(rate: float) -> None:
-    if not (math.isfinite(rate) and 0 <= rate <= 1):
+    if not 0 <= rate <= 1:
         raise SettingsError(f"a rate in [0, 1] was required, {rate} came: give such as 0.3")

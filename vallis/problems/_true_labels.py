@@ -38,9 +38,11 @@ def classes_of(batch: Batch, advice: str) -> torch.Tensor:
     Raises:
         DataError: the targets are not one class each; the advice says what to do.
     """
-    y = batch.y
-    if not (isinstance(y, torch.Tensor) and y.ndim == 1 and not y.is_floating_point()):
-        raise DataError(f"one integer class an example was required, {type(y).__name__} came: {advice}")
+    y: torch.Tensor = batch.y
+    is_whole = isinstance(y, torch.Tensor) and not y.is_floating_point() and y.dtype != torch.bool
+    if not is_whole or y.ndim != 1:
+        came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
+        raise DataError(f"one integer class an example was required, {came} came: {advice}")
     return y
 
 

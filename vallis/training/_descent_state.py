@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from vallis.core.errors import DataError, ModelError
-from vallis.core.losses import Loss
+from vallis.core.losses import CrossEntropy, Loss
 from vallis.core.own import owned
 from vallis.core.rng import Rng
 from vallis.core.types import Batch, Data, Net, Task
@@ -170,12 +170,15 @@ def may_draw(module: nn.Module) -> bool:
     return not all(is_certain(part) for part in module.modules())
 
 
+_NO_CLASSES = (torch.int8, torch.int16, torch.int32, torch.bool)
+
+
 def must_be_learnable(net: Net, tasks: tuple[Task, ...]) -> None:
     """Refuses what gradient descent cannot train, before the first step.
 
     Raises:
         ModelError: the weights are binary.
-        DataError: a task has no examples to train on.
+        DataError: a task has no examples to train on, or classes of a type that torch takes for none.
     """
     if "binary" in net.traits:
         raise ModelError("real weights were required, the net's are binary: train it with a method for binary weights")
@@ -187,7 +190,13 @@ def must_be_learnable(net: Net, tasks: tuple[Task, ...]) -> None:
                 f'a split "train" with at least one example was required, task {task.name} has '
                 f'{", ".join(task.splits) or "none"}: name what is to be learned "train"'
             )
-        task.splits["train"].take(torch.zeros(1, dtype=torch.int64))  # a stream refuses here, not after an hour
+        # A stream refuses here, not after an hour.
+        y = task.splits["train"].take(torch.zeros(1, dtype=torch.int64)).y
+        if isinstance(task.loss, CrossEntropy) and isinstance(y, torch.Tensor) and y.dtype in _NO_CLASSES:
+            raise DataError(
+                f"classes as int64 were required by cross-entropy, task {task.name} has {y.dtype}: let the problem "
+                "give y.long()"
+            )
 
 
 def without_gradients(buffers: Mapping[str, torch.Tensor]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from vallis.core.corrected_losses import BackwardCorrected, CorrectedCrossEntropy, ForwardCorrected
-from vallis.core.errors import LossError, SettingsError
+from vallis.core.errors import DataError, LossError, SettingsError
 from vallis.core.losses import CrossEntropy
 from vallis.core.protocols import Training
 from vallis.core.rng import Rng
@@ -67,7 +67,7 @@ class LossCorrection:
         least_probability: see `vallis.core.corrected_losses.CorrectedCrossEntropy`.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     base: Training
     correction: Correction = "forward"
@@ -113,9 +113,13 @@ class LossCorrection:
         Raises:
             SettingsError: there are several tasks.
             LossError: the loss of the task is no plain cross-entropy.
+            DataError: there is a first stage, and the targets are no classes, one an example.
             UsageError: a stage's training cannot train this.
         """
-        _cross_entropy(only_task(tasks, "loss_correction"))
+        task = only_task(tasks, "loss_correction")
+        _cross_entropy(task)
+        if self.transition is None:
+            _must_be_classes(task)
         start = tuple({name: value.detach().clone() for name, value in held.items()} for held in (params, buffers))
         state = State(inner=None, net=net, tasks=tasks, rng=rng, start=(start[0], start[1]))
         if self.transition is None:
@@ -210,3 +214,14 @@ def _cross_entropy(task: Task) -> CrossEntropy:
             f"{task.name} has another loss: choose a problem of classes"
         )
     return loss
+
+
+def _must_be_classes(task: Task) -> None:
+    """Here, and not when the first stage has ended."""
+    y = next(iter(task.splits["train"])).y
+    if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.ndim != 1:
+        came = f"{y.dtype} {tuple(y.shape)}" if isinstance(y, torch.Tensor) else f"a {type(y).__name__}"
+        raise DataError(
+            f"one class an example was required to estimate a transition matrix, task {task.name} has targets {came}: "
+            "choose a problem of classes, or give the matrix"
+        )

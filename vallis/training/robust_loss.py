@@ -81,7 +81,7 @@ class RobustLoss:
 
     def step(self, state: State) -> StepInfo:
         """One step of `base`."""
-        return self.base.step(state.inner)
+        return replace(self.base.step(state.inner), unit=self._loss(CrossEntropy()).unit)
 
     def solution(self, state: State) -> Solution:
         return replace(self.base.solution(state.inner), tasks=state.tasks)
@@ -101,4 +101,7 @@ class RobustLoss:
                 "a cross-entropy over classes without smoothing was required by robust_loss, task "
                 f"{task.name} has another loss: choose a problem of classes"
             )
-        return Loss(name=self.loss, label_share=self.label_share, ignore_index=task.loss.ignore_index)
+        return self._loss(task.loss)
+
+    def _loss(self, loss: CrossEntropy) -> Loss:
+        return Loss(name=self.loss, label_share=self.label_share, ignore_index=loss.ignore_index)

@@ -167,3 +167,17 @@ def test_steps_are_those_of_the_solution() -> None:
     assert measured(GAP, classifier()).estimate("steps").value == 0
     assert isinstance(GeneralizationGap.tiny(), GeneralizationGap)
     assert CrossEntropy().kind == "categorical"
+
+
+def test_an_accuracy_of_all_has_an_error_bar() -> None:
+    """20 of 20 say little of one in a hundred: the scatter of answers that are all right is 0."""
+    x = torch.eye(4)[torch.arange(20) % 4]
+    y, module = x.argmax(1), torch.nn.Linear(4, 4)
+    with torch.no_grad():
+        module.weight.copy_(torch.eye(4))
+        module.bias.zero_()
+    found = measured(GAP, Solution.of(module, nn.CrossEntropyLoss(), train=(x, y), test=(x, (y + 1) % 4)))
+    right, wrong = found.estimate("train_accuracy"), found.estimate("test_accuracy")
+    assert (right.value, wrong.value) == (1, 0)
+    assert (right.stderr, wrong.stderr) == (pytest.approx(0.5 / 21),) * 2  # half of Wilson's interval at 68 %
+    assert found.estimate("accuracy_gap").stderr == pytest.approx(np.hypot(0.5 / 21, 0.5 / 21))

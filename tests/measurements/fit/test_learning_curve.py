@@ -11,12 +11,15 @@ import pytest
 from tests.measurements.contract import must_be_shown
 from vallis.core.errors import SettingsError
 from vallis.core.protocols import Watcher
+from vallis.core.robust_losses import Robust
 from vallis.core.types import Job, NotApplicable, Result, StepInfo
 from vallis.measurements.fit.learning_curve import LearningCurve
 from vallis.run.train import ground, watch
 from vallis.testing.toys.models import LinearModel, TinyMlp
 from vallis.testing.toys.problems import Blobs, LinearRegression
+from vallis.training.early_stopping import EarlyStopping
 from vallis.training.gradient_descent import GradientDescent
+from vallis.training.robust_loss import RobustLoss
 
 CURVE = LearningCurve(window=3, level=0.5)
 TASKS = ground(Blobs(), TinyMlp(), 0).tasks
@@ -82,3 +85,21 @@ def test_impossible_settings_are_refused() -> None:
     for settings in ({"window": 0}, {"level": math.nan}):
         with pytest.raises(SettingsError, match="a window of at least 1 step"):
             LearningCurve(**settings)  # type: ignore[arg-type]
+
+
+def test_a_step_that_was_not_made_is_none_of_the_curve() -> None:
+    """A training of no steps tells that it is done, with a loss that is no number: it had "diverged" in one step."""
+    training = GradientDescent(max_steps=0)
+    _, (found,) = watch(Job(problem=Blobs(), model=TinyMlp(), training=training, measurements=(CURVE,), seed=0))
+    assert isinstance(found, NotApplicable)
+    assert found.note.code == "no_steps"
+
+
+@pytest.mark.parametrize(("loss", "unit"), [("unhinged", "1"), ("sigmoid", "1"), ("bootstrap", "nats")])
+def test_the_unit_is_that_of_the_loss_that_is_trained(loss: Robust, unit: str) -> None:
+    descent = GradientDescent(learning_rate=0.1, batch_size=None, max_steps=4)
+    for training in (RobustLoss(base=descent, loss=loss), EarlyStopping(base=RobustLoss(base=descent, loss=loss))):
+        _, (found,) = watch(Job(problem=Blobs(), model=TinyMlp(), training=training, measurements=(CURVE,), seed=0))
+        assert isinstance(found, Result)
+        assert (found.array("training_loss").unit, found.estimate("last_training_loss").unit) == (unit, unit)
+        assert ("nats" in CURVE.reading(found)) == (unit == "nats")

@@ -27,11 +27,12 @@ from vallis.core.rng import Rng
 from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, minus, ratio
+from vallis.numerics.proportions import share
 from vallis.numerics.scores import Judged, judge
 from vallis.numerics.surface import loss_unit, surface
 
 _EXAMPLES = "mean over examples; the error bar is over their choice"
-_CLUSTERS = "share of the counted targets; the error bar is over the choice of examples"
+_CLUSTERS = "share of the counted targets; the error bar is over the choice of examples, of none or all Wilson's"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class GeneralizationGap:
         test_split: the examples that were not; when the task has no such split, only the first is measured.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -189,6 +190,8 @@ class _Answers:
 
     def estimates(self) -> dict[str, Estimate]:
         value, stderr, n = ratio(np.concatenate(self.right), np.concatenate(self.counted))
+        if value in (0.0, 1.0):  # where all are alike their scatter is 0, and says nothing of how sure that is
+            stderr = share(round(value * n), n).stderr
         chance = float(self.classes.max()) / self.num_targets
         method = "share of the commonest class, which is what guessing gives"
         return {

@@ -47,7 +47,7 @@ class LearningCurve:
         level: the loss at which an example counts as fitted on average.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "training"
     needs: ClassVar[frozenset[str]] = frozenset()
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -76,11 +76,15 @@ class LearningCurve:
         return cls(window=2)
 
     def begin(self, tasks: tuple[Task, ...]) -> dict[str, Any]:
-        return {"means": [], "steps": [], "open": [], "step": 0, "unit": loss_unit(tasks[0].loss), **_stages.none()}
+        unit = loss_unit(tasks[0].loss)
+        return {"means": [], "steps": [], "open": [], "step": 0, "unit": unit, "own_unit": unit, **_stages.none()}
 
     def watch(self, memory: dict[str, Any], info: StepInfo) -> None:
+        if info.step == memory["before_stage"] + memory["step"]:
+            return  # no step was made: a training of none tells that it is done
         if _stages.is_next(memory, info):
             memory.update(means=[], steps=[], open=[])
+        memory["unit"] = info.unit or memory["own_unit"]
         memory["open"].append(info.loss if math.isfinite(info.loss) else None)  # JSON has no infinity
         memory["step"] = info.step - memory["before_stage"]
         if len(memory["open"]) == self.window:
@@ -131,7 +135,8 @@ class LearningCurve:
     def reading(self, result: Result) -> str:
         curve = result.array("training_loss")
         first, last = written(float(curve.data[0]), digits=3), quantity(result.estimate("last_training_loss"))
-        said = f"The training loss goes from {first} to {last} in {curve.coords['step'][-1]:,.0f} steps"
+        number = float(curve.coords["step"][-1])
+        said = f"The training loss goes from {first} to {last} in {number:,.0f} step{'' if number == 1 else 's'}"
         if "steps_to_level" in result.values:
             steps = result.estimate("steps_to_level").value
             return f"{said}; it is at or below {self.level:g} for the first time after {steps:,.0f}."

@@ -24,7 +24,7 @@ from vallis.core.types import Axis, Estimate, Figure, Mark, NotApplicable, Note,
 from vallis.measurements._sources import ZHANG
 from vallis.measurements.interpolation._examples import Examples, read
 from vallis.numerics.duplicates import distinct
-from vallis.numerics.memorizing_network import ACCURATE, Memorization, largest_error, memorize
+from vallis.numerics.memorizing_network import ACCURATE, Memorization, largest_error, memorize_each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class FiniteSampleExpressivity:
         num_directions: of so many random directions, the one is taken that holds the examples furthest apart.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -65,9 +65,8 @@ class FiniteSampleExpressivity:
         try:
             kept = distinct(train.x, train.values)
             x, y = train.x[kept], train.values[kept]
-            network, single_output = (
-                memorize(x, wanted, rng=rng.child("directions"), num_directions=self.num_directions)
-                for wanted in (y, _numbers(train, y))
+            network, single_output = memorize_each(
+                x, (y, _numbers(train, y)), rng=rng.child("directions"), num_directions=self.num_directions
             )
         except DataError as error:
             return NotApplicable(note=Note(code="not_distinct", text=f"Nothing can memorise these examples: {error}."))

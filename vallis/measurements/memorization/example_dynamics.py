@@ -58,7 +58,7 @@ class ExampleDynamics:
         num_named: how many of the most forgotten and of the hardest examples are named.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[str] = "training"
     needs: ClassVar[frozenset[str]] = frozenset()
     panels: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -236,7 +236,8 @@ def _of_noise(values: _Values, recorder: DynamicsRecorder, noisy: torch.Tensor) 
         return {}
     made = _curves(recorder, bad, "noisy_") | _curves(recorder, good, "clean_")
     marks = noisy[seen].numpy()
-    method = "chance that {} of a noisy example is {} than of a clean one, ties half; the error bar is DeLong's"
+    method = "chance that {} of a noisy example is {} than of a clean one, ties half; the error bar is "
+    method += "the larger of DeLong's and Newcombe's"
     scores = {
         "forgetting_events": (1.0, method.format("the number of forgetting events", "larger")),
         "area_under_margin": (-1.0, method.format("the mean margin", "smaller")),
