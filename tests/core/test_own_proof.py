@@ -385,58 +385,6 @@ def test_what_has_no_gradient_is_not_called_differentiable(loss: Callable[[Any, 
     assert Objective(found).gradient().abs().max() == 0
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_one_that_fails_on_a_part_of_a_small_batch_is_named_too(size: int) -> None:
-    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False))
-    with pytest.raises(ModelError, match="1 is a batch normalisation without running statistics") as caught:
-        plain(module, train=(X[:size], Y[:size]))
-    assert is_sentence(str(caught.value))
-
-
-def test_one_that_mixes_examples_is_named_where_all_losses_are_next_to_zero() -> None:
-    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2))
-    with torch.no_grad():
-        module[2].bias[0] += 50.0
-    with pytest.raises(ModelError, match="1 is a batch normalisation without running statistics"):
-        plain(module, train=(X, torch.zeros_like(Y)))
-
-
-@pytest.mark.parametrize("first", [lambda y: 0 * y, lambda y: y % 2])
-@pytest.mark.parametrize("bend", [lambda z: z - z.mean(0), lambda z: z + z.max(), lambda z: z.flip(0), lambda z: z])
-def test_mixing_of_any_kind_is_found_where_all_losses_are_next_to_zero(
-    bend: Callable[[torch.Tensor], torch.Tensor], first: Callable[[torch.Tensor], torch.Tensor]
-) -> None:
-    targets = first(Y)
-
-    class Sure(Body):
-        """Certain of each example by a sign that it carries, whatever the rest of it becomes."""
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            sure = 100.0 * F.one_hot((x[:, 0] > 0).long(), 4)
-            return sure + self.bend(self.body(x))
-
-    x = torch.where(targets > 0, 1.0, -1.0)[:, None] * X.abs()
-    if bend(X) is X:
-        assert plain(Sure(bend), train=(x, targets)).tasks[0].splits
-        return
-    with pytest.raises(ModelError, match="a batch of train change by") as caught:
-        plain(Sure(bend), train=(x, targets))
-    assert is_sentence(str(caught.value))
-
-
-def test_what_a_batch_holds_beside_answers_may_depend_on_all_of_it() -> None:
-    class Both(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = nn.Linear(3, 4)
-
-        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-            z = self.body(x)
-            return {"logits": z + 100 * F.one_hot(torch.zeros(len(x), dtype=torch.int64), 4), "mean": z.mean(0)}
-
-    assert plain(Both(), train=(X, torch.zeros_like(Y))).tasks[0].splits
-
-
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.float64])
 def test_inputs_of_another_type_than_the_weights_are_refused_with_what_to_give(dtype: torch.dtype) -> None:
     x, y = torch.ones(6, 3).to(dtype), torch.arange(6) % 2

@@ -9,14 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from vallis.core import tree
 from vallis.core.errors import DataError, LossError, ModelError, VallisError
@@ -24,11 +22,11 @@ from vallis.core.losses import Loss
 from vallis.core.objective import Objective
 from vallis.core.own_hooks import WatchedHooks
 from vallis.core.own_loss import OwnLoss, shapes
+from vallis.core.own_mixing import must_answer_alone, must_normalise_alone
 from vallis.core.types import Batch, Data, Solution
 
 _PROBED_BATCHES = 4
 _NUDGE = 0.01  # relative to a weight, or to one where that is larger
-_MIXED = 1e-3  # by so much of the largest no rounding moves answers where a batch is cut
 _LESS = 16  # times smaller is a second nudge: slopes follow it, jumps do not
 _RUNS_AGAIN = "vallis: what is saved for the way back may not be computed anew"
 # Which axes of inputs and targets may hold the examples: the first, or the second where time comes first.
@@ -85,7 +83,7 @@ def _answer(objective: Objective, batch: Batch, split: str) -> Any:
     except VallisError:
         raise
     except Exception as error:
-        _must_not_mix(objective.module)
+        must_normalise_alone(objective.module)
         advice = _advice(batch.x, objective.dtype) or "use inputs= to say how it is called"
         raise ModelError(
             f"{type(objective.module).__name__} must take the inputs of {split}, {shapes(batch.x)} came and it "
@@ -192,7 +190,7 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
     weight = loss.weight(batch.y)
     if not weight > 0:
         return
-    _must_not_mix(objective.module)  # where all losses are next to zero those of the parts add up all the same
+    must_normalise_alone(objective.module)  # where all losses are next to zero those of the parts add up all the same
     outputs = _answer(objective, batch, split)
     whole = _mean(loss, outputs, batch.y)
     if not math.isfinite(whole):
@@ -208,7 +206,7 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
                 losses = _losses(loss, parts, answers)
                 _must_add_up(whole, weight, losses, rounding, split)
                 if max(abs(whole), *(abs(value) for value, _ in losses)) <= rounding:
-                    _must_agree(objective, loss, outputs, answers, split)
+                    must_answer_alone(objective, loss, outputs, answers, split)
         except VallisError as error:
             trouble = trouble or error
         else:
@@ -217,55 +215,10 @@ def _must_be_mean(objective: Objective, loss: Loss, batch: Batch, split: str) ->
         raise trouble
 
 
-def _must_not_mix(module: nn.Module) -> None:
-    """Says which layer makes an answer depend on the other examples of its batch, in eval mode, too.
-
-    Raises:
-        ModelError: a layer normalises by the batch at hand.
-    """
-    mixing = (
-        name for name, part in module.named_modules() if isinstance(part, _BatchNorm) and part.running_mean is None
-    )
-    found = next(mixing, None)
-    if found is not None:
-        raise ModelError(
-            f"a model that answers to each example alone was required, {found} is a batch normalisation without "
-            "running statistics, which mixes the examples of a batch in eval mode, too: set track_running_stats=True "
-            "and let it see the data once in train mode, or use GroupNorm"
-        )
-
-
 def _losses(loss: Loss, parts: tuple[Batch, Batch], answers: Sequence[Any]) -> list[tuple[float, float]]:
     """The loss and the weight of each part that counts."""
     weighed = [(part, answer, loss.weight(part.y)) for part, answer in zip(parts, answers, strict=True)]
     return [(_mean(loss, answer, part.y), weight) for part, answer, weight in weighed if weight > 0]
-
-
-def _must_agree(objective: Objective, loss: Loss, whole: Any, parts: Sequence[Any], split: str) -> None:
-    """Refuses a model whose answers depend on the other examples, where all losses are too small to show it."""
-    try:
-        one, *others = (loss.scores(answer) for answer in (whole, *parts))
-    except LossError:
-        return
-    if one is None or any(scores is None or scores.ndim != one.ndim for scores in others):
-        return
-    apart = []
-    for axis in range(min(2, one.ndim)):
-        with suppress(RuntimeError, TypeError):  # the examples do not lie along this axis
-            joined = torch.cat(others, axis)  # type: ignore[arg-type]
-            apart += [_share_apart(joined, one)] if joined.shape == one.shape else []
-    if apart and min(apart) > (_MIXED if one.dtype.itemsize >= 4 else 16 * _MIXED):
-        raise ModelError(
-            "a model that answers to each example alone was required, the answers of "
-            f"{type(objective.module).__name__} to a batch of {split} change by {min(apart):.2g} of the largest where "
-            "it is cut in two: keep examples from mixing in the model"
-        )
-
-
-def _share_apart(one: torch.Tensor, two: torch.Tensor) -> float:
-    """The largest difference, as a share of the largest number."""
-    found, expected = (held.double().nan_to_num(0, 0, 0) for held in (one, two))
-    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-300)) if one.numel() else 0.0
 
 
 def _mean(loss: Loss, outputs: Any, y: Any) -> float:
