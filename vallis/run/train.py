@@ -13,7 +13,7 @@ from vallis.core.protocols import Model, Problem
 from vallis.core.rng import Rng
 from vallis.core.spec import name_of
 from vallis.core.types import Failed, Job, Net, Outcome, Packed, Solution, StepInfo, Task
-from vallis.run.isolation import failure, isolated
+from vallis.run.isolation import RAISED, failure, isolated
 from vallis.run.memory import pack, unpack
 from vallis.run.plan import TrainNode, measure_node, origin, train_node
 
@@ -201,7 +201,7 @@ class _Watchers:
             return None
         try:
             return act(*given)
-        except Exception as error:
+        except RAISED as error:
             self.failed[name] = failure(error)
             return None
 
