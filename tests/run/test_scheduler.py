@@ -37,6 +37,20 @@ def test_our_own_workers_are_heard_by_nobody_and_leave_nothing() -> None:
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+def test_sigterm_waits_until_the_workers_are_there() -> None:
+    """What was half started ended in tracebacks of dask's."""
+    before, seen = signal.signal(signal.SIGTERM, signal.default_int_handler), []
+    try:
+        with pytest.raises(KeyboardInterrupt), scheduler._without_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):  # Python hears it at one of these
+                seen.append(1)
+        assert len(seen) == 1000
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_without_dask_it_is_said_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match=r"pip install 'vallis\[cluster\]'"):
