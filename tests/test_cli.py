@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -140,6 +141,35 @@ def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path, stop: signa
     assert "1 of 2 pieces of work are finished and kept in out/store" in err
     assert "run the same command again to go on" in err
     assert "Traceback" not in err
+
+
+def test_ctrl_c_waits_for_the_end_of_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy cannot be imported twice, and torch goes on without it: the end was a traceback of something else."""
+    (tmp_path / "takes_long.py").write_text(
+        "import time\nfor _ in range(40):\n    time.sleep(0.01)\nend = time.time()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cli, "_run", lambda words: import_now(signal.SIGINT))
+    assert cli.main([]) == 130
+    assert hasattr(sys.modules["takes_long"], "end")
+
+
+def import_now(word: signal.Signals) -> int:
+    """Is stopped after 0.1 s of an import that takes 0.4, and then waits to hear of it."""
+    timer = threading.Timer(0.1, signal.raise_signal, (word,))
+    timer.start()
+    importlib.import_module("takes_long")
+    for _ in range(500):
+        time.sleep(0.01)
+    return 0
+
+
+def test_an_import_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "never_ends.py").write_text("import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(60)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(cli, "_IMPORT_SECONDS", 0.2)
+    monkeypatch.setattr(cli, "_run", lambda words: bool(importlib.import_module("never_ends")))
+    assert cli.main([]) == 130
 
 
 def test_importing_the_command_line_imports_nothing_heavy() -> None:

@@ -8,10 +8,11 @@ import signal
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from vallis import __version__
@@ -32,6 +33,7 @@ COMMANDS = {
     "doctor": "look at this machine, and say what to do",
 }
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 130
+_IMPORTER, _IMPORT_SECONDS, _AGAIN_SECONDS = "<frozen importlib._bootstrap>", 5.0, 0.05
 
 _HELP = """\
 usage: vallis COMMAND [ARGUMENTS]
@@ -88,11 +90,43 @@ def _stopped_alike() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only there can signals be set
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    words, stop = [signal.SIGTERM], _stop()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise somebody wants to hear no Ctrl-C
+        words.append(signal.SIGINT)
+    before = {word: signal.signal(word, stop) for word in words}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for word, handler in before.items():
+            signal.signal(word, handler)
+
+
+def _stop() -> Callable[[int, FrameType | None], None]:
+    """Raises `KeyboardInterrupt`, though not amid an import before it has had some seconds to end.
+
+    numpy cannot be imported twice, so torch, which goes on without it, would end in a traceback of something else; and
+    what is raised in the machinery of imports itself is lost.
+    """
+    patience: list[float] = []
+
+    def stop(word: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if _is_importing(frame) and now < (patience or [now + _IMPORT_SECONDS])[0]:
+            patience[:] = patience or [now + _IMPORT_SECONDS]
+            again = threading.Timer(_AGAIN_SECONDS, signal.raise_signal, (word,))
+            again.daemon = True
+            again.start()
+            return
+        patience.clear()
+        raise KeyboardInterrupt
+
+    return stop
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename != _IMPORTER:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _run(words: list[str]) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vallis.core import catalog
-from vallis.core.errors import UnknownPart
+from vallis.core.errors import UnknownPart, UsageError
 
 GOOD = '"""Counts sheep.\n\nDefinition: one, two.\n"""\n\nraise RuntimeError("imported")\n'
 
@@ -98,9 +98,38 @@ def test_parts_of_other_packages_come_through_entry_points(package: Path, monkey
     catalog.entries.cache_clear()
     assert catalog.names("models") == ["mlp", "theirs"]
     assert catalog.load("models", "theirs") is collections.OrderedDict
-    assert catalog.docstring("models", "theirs") == ""
+    assert catalog.summary("models", "theirs").startswith("This module implements specialized container datatypes")
     assert catalog.find("models", "mlp").module == "vallis.models.mlp", "ours come first"
     assert catalog.names("problems") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("their_parts.gone:Gone", "ModuleNotFoundError: No module named 'their_parts.gone'"),
+        ("their_parts.inner:Gone", "AttributeError: module 'their_parts.inner' has no attribute 'Gone'"),
+        ("their_parts.wrong:Gone", "SyntaxError: "),
+        ("no_such_package:Gone", "ModuleNotFoundError: No module named 'no_such_package'"),
+    ],
+)
+def test_a_part_of_another_package_that_cannot_be_imported_is_one_sentence(
+    package: Path, monkeypatch: pytest.MonkeyPatch, value: str, said: str
+) -> None:
+    put(package, "their_parts/__init__.py", "")
+    put(package, "their_parts/inner.py", '"""Is there."""\n')
+    put(package, "their_parts/wrong.py", "def f(:\n")
+    monkeypatch.syspath_prepend(package)
+    offered = [EntryPoint(name="theirs", value=value, group="vallis.models")]
+    monkeypatch.setattr(catalog, "entry_points", lambda group: offered)
+    catalog.entries.cache_clear()
+    with pytest.raises(
+        UsageError, match=r"which an installed package offers as the model theirs, .*mend that"
+    ) as error:
+        catalog.load("models", "theirs")
+    assert said in str(error.value)
+    assert catalog.summary("models", "theirs") == ("Is there." if "inner" in value else "")
+    for name in [name for name in sys.modules if name.startswith("their_parts")]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 def test_our_own_parts_load() -> None:

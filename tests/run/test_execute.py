@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.run.toy import Beside, Broken, Count, Descent, Distance, Norm, Quiet, Stop, Way, job
+from tests.run.toy import Beside, Broken, Count, Descent, Distance, Norm, Quiet, State, Stop, Way, job
 from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
-from vallis.core.types import Estimate, Failed, NotApplicable, Outcome, Result, Solution
+from vallis.core.types import Estimate, Failed, NotApplicable, Outcome, Result, Solution, StepInfo
 from vallis.models.mlp import Mlp
 from vallis.run.execute import Interrupted, _line, execute
 from vallis.run.plan import plan
@@ -114,6 +114,44 @@ def test_a_failed_measurement_is_shown_and_tried_again(tmp_path: Path) -> None:
     again = execute(jobs, store)
     assert [type(row.outcome) for row in again.rows] == [Result, Result]
     assert (again.num_made, again.num_kept) == (1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exits(Quiet):
+    """Ends Python, as a library may that was written for a command line."""
+
+    def measure(self, subject: Solution, rng: Rng) -> Outcome:
+        raise SystemExit(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenToExit(Count):
+    """The same while it watches."""
+
+    def watch(self, memory: dict[str, Any], info: StepInfo) -> None:
+        raise SystemExit(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaves(Descent):
+    """The same while it trains."""
+
+    def step(self, state: State) -> StepInfo:
+        raise SystemExit(0)
+
+
+def test_a_part_that_ends_python_fails_alone(tmp_path: Path) -> None:
+    """Everything would have ended without a word, and with the exit code that says that all is well."""
+    jobs = [job(measurements=(Exits(), SeenToExit(), Norm())), job(training=Leaves()), job(seed=1)]
+    done = execute(jobs, Store(tmp_path))
+    assert [getattr(row.outcome, "error", "") for row in done.rows] == [
+        "SystemExit",
+        "SystemExit",
+        "",
+        "SystemExit",
+        "",
+    ]
+    assert len(done.troubles) == 1
 
 
 def test_a_training_that_was_refused_says_so(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +69,37 @@ def test_gradients_flow_inside_even_where_the_caller_switched_them_off() -> None
         with isolated():
             assert torch.is_grad_enabled()
         assert not torch.is_grad_enabled()
+
+
+def test_the_working_folder_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with isolated():
+        os.chdir("/")
+    assert Path.cwd() == tmp_path
+
+
+@pytest.mark.parametrize("allowed", ["medium", "high", "highest"])
+def test_products_are_computed_in_float32_whatever_the_caller_allows(allowed: str) -> None:
+    torch.set_float32_matmul_precision(allowed)
+    try:
+        with isolated():
+            assert torch.get_float32_matmul_precision() == "highest"
+            torch.set_float32_matmul_precision("medium")
+        assert torch.get_float32_matmul_precision() == allowed
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+class Speechless(Exception):
+    """Its own words are as wrong as what raised it."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def test_a_failure_without_words_is_one_all_the_same() -> None:
+    found = failure(Speechless())
+    assert (found.error, found.message) == ("Speechless", "it cannot say what happened (ValueError)")
 
 
 def test_a_failure_is_one_line() -> None:

@@ -155,3 +155,18 @@ def test_a_lost_or_damaged_record_is_missing(tmp_path: Path) -> None:
     (tmp_path / "objects" / measurement[:2] / measurement / "record.json").write_text("{")
     assert lacking(store, JOB) == (1, 1), "the measurement needs the weights"
     assert len(list((tmp_path / "damaged").iterdir())) == 2
+
+
+@pytest.mark.parametrize("beside", ["a snapshot", "the training", "who watched"])
+def test_weights_that_are_damaged_beside_something_else_are_made_again_at_once(tmp_path: Path, beside: str) -> None:
+    """What was found first hid them from the look at the store; then they stood in the way of what was trained anew."""
+    asked = job(measurements=(Norm(), Count()), snapshots=(2,))
+    store = Store(tmp_path)
+    before = execute([asked], store)
+    training = train_node(asked).digest
+    (watched,) = plan([asked]).watched
+    (norm,) = plan([asked]).measurements
+    first = {"a snapshot": solution_digest(training, 2), "the training": training, "who watched": watched}[beside]
+    for name in (first, norm, solution_digest(training, LAST)):
+        (tmp_path / "objects" / name[:2] / name / "record.json").write_text("{}")
+    assert repr(execute([asked], store).rows) == repr(before.rows)

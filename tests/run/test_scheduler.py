@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.run.processes import alive, children, others, spawned, wait_for
+from tests.run.processes import ROOT, alive, children, others, spawned, wait_for
 from tests.run.toy import job
 from vallis.core.errors import UsageError
 from vallis.run import scheduler
@@ -35,6 +36,39 @@ def test_our_own_workers_are_heard_by_nobody_and_leave_nothing() -> None:
     wait_for(lambda: not alive(workers), 10)
     assert dict(os.environ) == environment
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks at /proc")
+def test_workers_hear_no_ctrl_c_from_their_first_instant() -> None:
+    """In a process of its own: what the first process of all is started with lets signals in again."""
+    code = (
+        "import os, re\nfrom pathlib import Path\nfrom tests.run.processes import spawned\n"
+        "from vallis.run import scheduler\n"
+        "if __name__ == '__main__':\n"
+        "    with scheduler.own(1, 1):\n"
+        "        for pid in spawned(os.getpid()):\n"
+        "            print(re.search(r'SigBlk:\\s*(\\w+)', Path(f'/proc/{pid}/status').read_text())[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
+    )
+    (blocked,) = done.stdout.split()
+    assert int(blocked, 16) >> (signal.SIGINT - 1) & 1, "Ctrl-C is held back"
+    assert not int(blocked, 16) >> (signal.SIGTERM - 1) & 1, "SIGTERM is not"
+
+
+def test_sigterm_waits_until_the_workers_are_there() -> None:
+    """What was half started ended in tracebacks of dask's."""
+    before, seen = signal.signal(signal.SIGTERM, signal.default_int_handler), []
+    try:
+        with pytest.raises(KeyboardInterrupt), scheduler._without_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(1000):  # Python hears it at one of these
+                seen.append(1)
+        assert len(seen) == 1000
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_dask_it_is_said_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from vallis.core.errors import StoreError
 from vallis.core.types import Job, Packed, Result
 from vallis.run.execute import execute
 from vallis.run.measure import measure
-from vallis.run.plan import train_node
+from vallis.run.plan import LAST, solution_digest, train_node
 from vallis.run.solutions import InStore, get_solution, get_trajectory, load
 from vallis.run.store import Store
 from vallis.run.train import ground, train
@@ -49,6 +49,17 @@ def test_a_network_is_loaded_by_the_beginning_of_its_name(store: Store) -> None:
 def test_what_is_not_there_is_a_sentence(store: Store, name: str, step: int | None) -> None:
     with pytest.raises(StoreError, match=r"(was|were) required"):
         load(name or NODE.digest, store.url, step)
+
+
+def test_weights_that_turn_out_damaged_are_made_again_by_the_next_run(store: Store) -> None:
+    """As the message says: nobody was going to look at them, since everything was measured."""
+    weights = solution_digest(NODE.digest, LAST)
+    (Path(store.url) / "objects" / weights[:2] / weights / "tensors.safetensors").write_bytes(b"no")
+    for _ in range(2):
+        with pytest.raises(StoreError, match=r"is damaged .*run again|has none: train it again"):
+            load(NODE.digest, store.url)
+    execute([JOB], store)
+    assert load(NODE.digest, store.url).step == 5
 
 
 def test_weights_without_a_record_are_a_sentence(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -59,6 +60,15 @@ class Tape(InMemory):
 
     def checkpoint(self, packed: Packed) -> None:
         self.packed.append(packed)
+
+
+@pytest.mark.parametrize("values", [{}, {"state": {}, "step": 2, "watch": {}, "failed": {}}])
+def test_a_checkpoint_that_cannot_be_read_costs_its_steps_alone(values: dict[str, Any]) -> None:
+    """An older version may have left it; the training failed in every run until somebody removed the file."""
+    node, on = train_node(job()), ground(Clouds(), Linear(), 0)
+    tape = Tape(begin=Packed(tensors={}, values=values))
+    follow(node, on, tape, quiet=True)
+    assert same(tape.solutions[-1], train(job())[-1])
 
 
 @pytest.mark.parametrize("place", [0, 1, 3])

@@ -107,12 +107,13 @@ def execute(args: argparse.Namespace, jobs: Sequence[Job], store: Store) -> Exec
     """Trains and measures what is missing, telling of each piece on the terminal.
 
     Raises:
-        UsageError: a training cannot be done as asked, or nobody is there to do it.
+        UsageError: the training of a single job cannot be done as asked (one of many fails alone), or nobody is there
+            to do it.
     """
     from vallis.run.execute import execute as run
 
     done = run(jobs, store, threads=threads(args), say=say, **workers(args))
-    for report in done.troubles.values():
+    for report in done.troubles.values() if len(jobs) == 1 else ():
         if report.refused and report.trouble is not None:
             raise UsageError(report.trouble.message)
     return done

@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from vallis.core.errors import UnknownPart
+from vallis.core.errors import UnknownPart, UsageError
 
 KINDS = ("problems", "models", "training", "measurements", "theory", "studies")
 _SINGULAR = dict(zip(KINDS, ("problem", "model", "training", "measurement", "theory", "study"), strict=True))
@@ -92,18 +93,41 @@ def load(kind: str, name: str) -> type[Any]:
 
     Raises:
         UnknownPart: there is none of this name.
+        UsageError: it is part of another package, and cannot be imported.
     """
     entry = find(kind, name)
-    part: type[Any] = getattr(importlib.import_module(entry.module), entry.attribute)
+    try:
+        part: type[Any] = getattr(importlib.import_module(entry.module), entry.attribute)
+    except Exception as error:
+        if entry.file is not None:
+            raise
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(
+            f"a class was required at {entry.module}:{entry.attribute}, which an installed package offers as the "
+            f"{singular(kind)} {name}, it cannot be imported ({said}): mend that package or uninstall it"
+        ) from error
     return part
 
 
 def docstring(kind: str, name: str) -> str:
-    """The module docstring of a part, read without importing it (empty for parts of other packages)."""
+    """The module docstring of a part, read without importing it; empty where there is no source that can be read."""
     entry = find(kind, name)
-    if entry.file is None:
+    file = entry.file or _source(entry.module)
+    try:
+        return "" if file is None else ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    except (OSError, SyntaxError, ValueError):  # whoever imports it is told
         return ""
-    return ast.get_docstring(ast.parse(entry.file.read_text(encoding="utf-8"))) or ""
+
+
+def _source(module: str) -> Path | None:
+    """The file of a module of another package; neither it nor a package above it is imported."""
+    words, folders, origin = module.split("."), None, None
+    for length in range(1, len(words) + 1):
+        spec = PathFinder.find_spec(".".join(words[:length]), folders)
+        if spec is None:
+            return None
+        folders, origin = spec.submodule_search_locations, spec.origin
+    return Path(origin) if origin is not None and origin.endswith(".py") else None
 
 
 def summary(kind: str, name: str) -> str:

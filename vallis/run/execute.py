@@ -160,8 +160,8 @@ def _outcome(asked: Asked, wanted: Plan, board: Board, store: Store) -> Outcome:
     """What answers a row. It is read back from the store even when it was just made, so that both are the same bits."""
     if asked.node is None:
         text = (
-            f"{asked.measurement} takes a pair of solutions, and the job names no partner: give one, on the command "
-            "line with --partner-seed."
+            f"{asked.measurement} takes a pair of solutions, and the job names no partner: give it one, in JSON as "
+            '"partner": JOB, for vallis measure with --partner-seed.'
         )
         return NotApplicable(note=Note(code="needs_pair", text=text))
     if asked.node in board.failed:

@@ -11,7 +11,7 @@ from vallis.core.protocols import PATHS, Measurement
 from vallis.core.rng import Rng
 from vallis.core.spec import build, name_of
 from vallis.core.types import Failed, NotApplicable, Note, Outcome, Result, Solution
-from vallis.run.isolation import failure, isolated
+from vallis.run.isolation import RAISED, failure, isolated
 from vallis.run.ticking import ticking
 
 _TAKES = {
@@ -72,7 +72,7 @@ def attempt(part: Measurement, subject: Any) -> Outcome:
         return NotApplicable(note=Note(code=f"needs_{part.takes}", text=text))
     try:
         return _ask(part, subject)
-    except Exception as error:
+    except RAISED as error:
         return failure(error)
 
 

@@ -161,19 +161,23 @@ def missing(wanted: Plan, store: Store) -> Plan:
     trainings = {}
     for name, node in wanted.trainings.items():
         watchers = {key: part for key, part in node.watchers.items() if store.sound(key) is None}
-        if watchers or not trained(node, store, check=name in needed):
+        # Asked in any case: weights that are damaged must make room for those of a training that is done again.
+        whole = trained(node, store, check=name in needed)
+        if watchers or not whole:
             trainings[name] = replace(node, watchers=watchers)
     return Plan(trainings=trainings, measurements=measurements, asked=wanted.asked)
 
 
 def trained(node: TrainNode, store: Store, check: bool) -> bool:
-    """Whether the training is done and all its snapshots are kept; `check` reads them to see that they are sound."""
+    """Whether the training is done and all its snapshots are kept.
+
+    `check` reads them to see that they are sound, each of them: those that are not are moved aside.
+    """
     record = store.sound(node.digest)
-    if record is None:
-        return False
-    steps: list[int | str] = [step for step in node.snapshots if step < record.values["steps"]]
+    steps: list[int | str] = [step for step in node.snapshots if record is None or step < record.values["steps"]]
     names = [solution_digest(node.digest, step) for step in [*steps, LAST]]
-    return all(store.sound(name) is not None if check else store.has(name) for name in names)
+    kept = [store.sound(name) is not None if check or record is None else store.has(name) for name in names]
+    return record is not None and all(kept)
 
 
 def _add(trainings: dict[str, TrainNode], node: TrainNode) -> str:

@@ -12,9 +12,12 @@ import logging
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
+from types import FrameType
 from typing import Any
 
 from vallis.core.errors import UsageError, VallisError
@@ -284,15 +287,36 @@ def _environment_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Holds Ctrl-C back while the threads are started that start the workers, now and after a death.
+    """Holds Ctrl-C and SIGTERM back while the threads are started that start the workers, now and after a death.
 
-    Threads and processes inherit the mask, so workers are deaf to Ctrl-C from their first instant.
+    Threads and processes inherit the mask, so workers are deaf to Ctrl-C from their first instant. To SIGTERM they must
+    not be, so here alone it is put off; what was half started would have ended in dask's own words.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Started with the first process, it would let signals in again afterwards, in the thread that starts them all.
+    resource_tracker.ensure_running()
+    with _put_off(signal.SIGTERM):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _put_off(word: signal.Signals) -> Iterator[None]:
+    """Hands a signal to whoever handles it in Python only afterwards; where nobody does, it acts as always."""
+    handler = signal.getsignal(word)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[FrameType | None] = []
+    signal.signal(word, lambda _, frame: came.append(frame))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(word, handler)
+    if came:
+        handler(word, came[0])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from vallis.core.errors import StoreError
+from vallis.core.errors import OutputError, StoreError
 from vallis.core.spec import from_spec
 from vallis.core.types import Job, Packed, Solution
 from vallis.run.plan import LAST, TrainNode, origin, solution_digest, train_node
@@ -125,4 +126,10 @@ def load(digest: str, store: str | os.PathLike[str], step: int | None = None) ->
     at: int | str = LAST
     if step is not None and step != trainings[0].values["steps"]:
         at = step
-    return get_solution(shelf, node, ground(node.problem, node.model, node.seed), at)
+    try:
+        return get_solution(shelf, node, ground(node.problem, node.model, node.seed), at)
+    except StoreError:
+        with suppress(OutputError):
+            # Out of the way: who runs again does not read weights that nobody is going to measure.
+            shelf.sound(solution_digest(node.digest, at))
+        raise

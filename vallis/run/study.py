@@ -12,7 +12,7 @@ from vallis.core.protocols import Study
 from vallis.core.spec import name_of
 from vallis.core.types import Claim, Figure, Job, Row, Verdict
 from vallis.run.execute import Execution, execute
-from vallis.run.isolation import failure, isolated
+from vallis.run.isolation import RAISED, failure, isolated
 from vallis.run.store import Store
 
 SCALES = ("smoke", "laptop", "paper")
@@ -129,7 +129,7 @@ def judge(claim: Claim, rows: Sequence[Row]) -> Judged:
             verdict = claim.test(rows)
         if not isinstance(verdict, Verdict):
             raise TypeError(f"the rule of a claim must return a Verdict, it returned a {type(verdict).__name__}")
-    except Exception as error:
+    except RAISED as error:
         why = failure(error)
         return Judged(claim=claim, verdict=Verdict(verdict="not_run"), trouble=f"{why.error}: {why.message}")
     return Judged(claim=claim, verdict=verdict)
@@ -140,6 +140,6 @@ def _drawn(study: Study, rows: Sequence[Row]) -> tuple[tuple[Figure, ...], str]:
     try:
         with isolated():
             return tuple(study.figures(rows)), ""
-    except Exception as error:
+    except RAISED as error:
         why = failure(error)
         return (), f"{why.error}: {why.message}"

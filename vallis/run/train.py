@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from vallis.core.protocols import Model, Problem
 from vallis.core.rng import Rng
 from vallis.core.spec import name_of
 from vallis.core.types import Failed, Job, Net, Outcome, Packed, Solution, StepInfo, Task
-from vallis.run.isolation import failure, isolated
+from vallis.run.isolation import RAISED, failure, isolated
 from vallis.run.memory import pack, unpack
 from vallis.run.plan import TrainNode, measure_node, origin, train_node
 
@@ -201,7 +201,7 @@ class _Watchers:
             return None
         try:
             return act(*given)
-        except Exception as error:
+        except RAISED as error:
             self.failed[name] = failure(error)
             return None
 
@@ -211,10 +211,12 @@ def _start(node: TrainNode, on: Ground, keeper: Keeper) -> tuple[Any, int, _Watc
     rng = Rng(node.seed).child("training")
     kept = keeper.resume()
     if kept is not None:
-        packed, step, memories, failed = unpack(kept)
-        if set(node.watchers) <= set(memories):  # somebody who was not there from the start needs a fresh one
-            state = node.training.unpack(packed, on.net, on.tasks, rng)
-            return state, step, _Watchers(node.watchers, memories, failed)
+        # One that cannot be read, such as an older version left, costs its steps once more; it would fail every time.
+        with suppress(Exception):
+            packed, step, memories, failed = unpack(kept)
+            if set(node.watchers) <= set(memories):  # somebody who was not there from the start needs a fresh one
+                state = node.training.unpack(packed, on.net, on.tasks, rng)
+                return state, step, _Watchers(node.watchers, memories, failed)
     params, buffers = coordinates(on.net.module)
     state = node.training.init(on.net, params, buffers, on.tasks, rng)
     watchers = _Watchers(node.watchers, {}, {})

@@ -14,7 +14,7 @@ from vallis.core.protocols import PATHS, Companionable
 from vallis.core.spec import digest, name_of, to_spec
 from vallis.core.types import Failed, Note, Outcome, Result, Solution
 from vallis.run.codec import encode
-from vallis.run.isolation import failure, isolated
+from vallis.run.isolation import RAISED, failure, isolated
 from vallis.run.measure import attempt
 from vallis.run.plan import MeasureNode, Plan, TrainNode
 from vallis.run.population import Place, follow_all
@@ -153,7 +153,7 @@ def _train_all(nodes: Sequence[TrainNode], store: Store, every: float, quiet: bo
             reports[place.node.digest] = _ended(place.node, finished, store, place.keeper)
     except OutputError:
         raise
-    except Exception:
+    except RAISED:
         pass  # whoever it was says so below
     # Those that were not reached, because another one failed, go alone; and then each says why it fails, if it does.
     for node in nodes:
@@ -174,7 +174,7 @@ def _train(node: TrainNode, store: Store, every: float, quiet: bool) -> Report:
         return _ended(node, finished, store, keeper)
     except OutputError:
         raise
-    except Exception as error:
+    except RAISED as error:
         return Report(unit=node.digest, trouble=failure(error), refused=isinstance(error, UsageError))
 
 
@@ -190,7 +190,7 @@ def _ended(node: TrainNode, finished: Finished, store: Store, keeper: InStore) -
 def _measure(unit: Unit, store: Store) -> Report:
     try:
         grounds = _grounds(unit.on)
-    except Exception as error:
+    except RAISED as error:
         return Report(unit=unit.name, failed={node.digest: failure(error) for node in unit.measure})
     failed: dict[str, Failed] = {}
     for node in unit.measure:
@@ -218,7 +218,7 @@ def _outcome(node: MeasureNode, on: tuple[TrainNode, ...], grounds: list[Ground]
             beyond = [step for step in node.snapshots if step > path[-1].step]
             return _noted(attempt(node.measurement, (*path, *others)), beyond)
         found = _ends(store, on, grounds)
-    except Exception as error:
+    except RAISED as error:
         return failure(error)
     return attempt(node.measurement, found if node.measurement.takes == "pair" else found[0])
 
