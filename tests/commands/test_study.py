@@ -11,7 +11,8 @@ import pytest
 
 from tests.commands.calls import Vallis
 from tests.run.toy import ToyStudy
-from vallis.core.types import Claim, Figure, Verdict
+from vallis.core.figures import Figure
+from vallis.core.types import Claim, Verdict
 
 pytestmark = pytest.mark.usefixtures("toys")
 

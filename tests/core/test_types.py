@@ -31,7 +31,7 @@ def test_types_are_frozen_named_and_explained(kind: type) -> None:
 
 def test_there_are_the_types_that_the_house_names() -> None:
     named = "Batch Task Net Layer Solution StepInfo Packed Estimate Array Note Result NotApplicable Failed Job Row"
-    named += " Source Claim Verdict Figure Axis Mark"
+    named += " Source Claim Verdict"
     assert {kind.__name__ for kind in DATACLASSES} == set(named.split())
 
 

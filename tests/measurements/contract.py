@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from vallis.core.figures import Figure
 from vallis.core.protocols import Measurement
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Figure, Outcome, Result, Solution
+from vallis.core.types import Array, Estimate, Outcome, Result, Solution
 
 RNG = Rng(0).child("measure")
 

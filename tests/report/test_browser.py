@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.report import toy
-from vallis.core.types import Array, Claim, Estimate, Failed, Figure, NotApplicable, Note, Result, Source, Verdict
+from vallis.core.figures import Figure
+from vallis.core.types import Array, Claim, Estimate, Failed, NotApplicable, Note, Result, Source, Verdict
 from vallis.report.csv_figure import to_csv
 from vallis.report.page import write_examination
 from vallis.report.study_page import write_study

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report.clean import clean, coerced, colour_places, floats
 
 NAN = float("nan")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.report import toy
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report.csv_figure import COLUMNS, to_csv
 
 

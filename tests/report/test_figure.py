@@ -9,7 +9,7 @@ import pytest
 
 from tests.report import toy
 from vallis.core.errors import OutputError, UsageError
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report.figure import describe, from_plain, save, to_plain
 
 BEGINS = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG", "csv": b"mark,label"}

@@ -1,7 +1,7 @@
 import numpy as np
 
 from tests.report import toy
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report import style
 from vallis.report.clean import clean
 from vallis.report.geometry import bar_gap, colour_range, decades, legend_marks, mosaic, proportion, words_along

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 
 from tests.report import toy
 from vallis.core.errors import UsageError
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report import style
 from vallis.report.matplotlib_figure import draw, render
 

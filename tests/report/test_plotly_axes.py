@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.report import toy
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report.clean import clean
 from vallis.report.plotly_axes import escape, layout_of, said
 from vallis.report.plotly_figure import plotly_figure

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import pytest
 
 from tests.report import toy
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report import style
 from vallis.report.plotly_figure import plotly_figure, resolve, tokens
 

@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.report import toy
-from vallis.core.types import Axis, Estimate, Failed, Figure, Mark, NotApplicable, Note, Result
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Estimate, Failed, NotApplicable, Note, Result
 from vallis.report.section import Examined, certainty, sections
 
 RESULT = Result(values={"a": Estimate(value=2.0, stderr=0.1)})

@@ -7,7 +7,8 @@ import numpy as np
 
 from tests.report import toy
 from tests.report.test_claims_board import on_board
-from vallis.core.types import Axis, Figure, Mark, Verdict
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Verdict
 from vallis.report.export import load_figures
 from vallis.report.study_page import cell_tables, write_study
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vallis.core.errors import UsageError
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report.export import export, write_figures
 from vallis.report.figure import save
 from vallis.report.vtk import to_vtk

@@ -8,22 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vallis.core.types import (
-    Array,
-    Axis,
-    Claim,
-    Estimate,
-    Failed,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Row,
-    Source,
-    Verdict,
-)
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Array, Claim, Estimate, Failed, NotApplicable, Note, Outcome, Result, Row, Source, Verdict
 
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1><!-- ${7*7} {{7*7}} %{x} $\\frac{"
 GRID = np.linspace(-1, 1, 41)

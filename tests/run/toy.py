@@ -14,13 +14,13 @@ import torch
 from vallis.core.answers import Told
 from vallis.core.capture import layers_of
 from vallis.core.data import Arrays
+from vallis.core.figures import Figure
 from vallis.core.losses import CrossEntropy
 from vallis.core.rng import Rng
 from vallis.core.types import (
     Array,
     Claim,
     Estimate,
-    Figure,
     Job,
     Net,
     Note,

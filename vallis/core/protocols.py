@@ -5,20 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from vallis.core.types import (
-    Claim,
-    Figure,
-    Job,
-    Net,
-    Outcome,
-    Packed,
-    Result,
-    Row,
-    Solution,
-    Source,
-    StepInfo,
-    Task,
-)
+from vallis.core.figures import Figure
+from vallis.core.types import Claim, Job, Net, Outcome, Packed, Result, Row, Solution, Source, StepInfo, Task
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 
 Floats = NDArray[np.float64]
 GRIDS = ("heatmap", "surface")

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from vallis.core.types import Figure, Mark
+from vallis.core.figures import Figure, Mark
 from vallis.report.clean import GRIDS, coerced
 
 COLUMNS = ("mark", "label", "x", "y", "z", "low", "high", "error")

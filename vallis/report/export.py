@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vallis.core import files
 from vallis.core.errors import StoreError, UsageError
-from vallis.core.types import Figure
+from vallis.core.figures import Figure
 from vallis.report import prose
 from vallis.report.figure import FORMATS, SURFACE_FORMATS, from_plain, save, to_plain
 from vallis.report.vtk import has_surface

@@ -11,7 +11,7 @@ import numpy as np
 
 from vallis.core import files
 from vallis.core.errors import UsageError
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report.clean import clean, coerced
 
 FORMATS = ("pdf", "svg", "png", "csv")

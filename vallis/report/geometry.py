@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from vallis.core.types import Figure, Mark
+from vallis.core.figures import Figure, Mark
 from vallis.report import style
 from vallis.report.clean import GRIDS, Floats
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vallis.core.errors import UsageError
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import clean, colour_places
 from vallis.report.geometry import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report import prose, style
 from vallis.report.clean import Floats
 from vallis.report.geometry import bar_gap, decades, heights_together, largest, mosaic, panels, proportion, words_along

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vallis.core.types import Axis, Figure, Mark
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.report import style
 from vallis.report.clean import GRIDS, Floats, clean, colour_places
 from vallis.report.geometry import (

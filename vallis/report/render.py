@@ -16,8 +16,8 @@ from functools import cache
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from vallis.core.figures import Figure
 from vallis.core.numbers import MINUS, count, is_exact, probability, written
-from vallis.core.types import Figure
 from vallis.report import prose, style
 from vallis.report.csv_figure import to_pieces
 from vallis.report.figure import describe

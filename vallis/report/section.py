@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from vallis.core import spec
+from vallis.core.figures import Figure
 from vallis.core.numbers import is_exact
-from vallis.core.types import Estimate, Failed, Figure, Note, Outcome, Result, Source
+from vallis.core.types import Estimate, Failed, Note, Outcome, Result, Source
 from vallis.report import prose
 from vallis.report.clean import coerced
 

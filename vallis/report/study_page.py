@@ -10,7 +10,8 @@ from typing import Any
 
 from vallis import __version__
 from vallis.core import files, spec
-from vallis.core.types import Claim, Estimate, Figure, Note, Result, Row, Verdict
+from vallis.core.figures import Figure
+from vallis.core.types import Claim, Estimate, Note, Result, Row, Verdict
 from vallis.report import claims_board, prose, table
 from vallis.report.clean import coerced
 from vallis.report.export import write_figures

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from vallis.core.errors import UsageError
-from vallis.core.types import Figure, Mark
+from vallis.core.figures import Figure, Mark
 from vallis.report.clean import GRIDS, coerced
 
 

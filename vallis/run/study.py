@@ -8,9 +8,10 @@ from typing import Any
 
 from vallis.core.catalog import unknown
 from vallis.core.errors import UsageError
+from vallis.core.figures import Figure
 from vallis.core.protocols import Study
 from vallis.core.spec import name_of
-from vallis.core.types import Claim, Figure, Job, Row, Verdict
+from vallis.core.types import Claim, Job, Row, Verdict
 from vallis.run.execute import Execution, execute
 from vallis.run.isolation import RAISED, failure, isolated
 from vallis.run.store import Store

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from vallis.core.types import Axis, Figure, Mark, Result, Row
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Result, Row
 from vallis.measurements.landscape.decision_boundary import gallery
 from vallis.studies._circles_cells import GAPS, TITLE, tags
 from vallis.studies._circles_rules import MARGINS, nearest

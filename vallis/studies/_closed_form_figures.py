@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from vallis.core.types import Axis, Figure, Mark, Row
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Row
 from vallis.studies._closed_form_rules import (
     BUILT,
     CONSTRUCTED,

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vallis.core.types import Array, Axis, Figure, Mark, Row
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Array, Row
 from vallis.studies._dissecting_cells import DATA_SETS, LABELS, NORMS, NUM_CLASSES, cell
 from vallis.studies._dissecting_rules import Floats, of_layer
 from vallis.studies._rows import mean_and_error, results

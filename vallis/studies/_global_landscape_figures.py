@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vallis.core.types import Axis, Figure, Mark, Result, Row
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Result, Row
 from vallis.studies._global_landscape_cells import (
     DATA_SETS,
     STARTS,

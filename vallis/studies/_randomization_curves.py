@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vallis.core.types import Array, Axis, Figure, Mark, Row
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Array, Row
 from vallis.studies._randomization_rules import DATA_SETS, Variant, cell
 from vallis.studies._regularization_rules import POTENTIAL, REGULARIZED
 from vallis.studies._rows import arrays_by_seed, mean_and_interval

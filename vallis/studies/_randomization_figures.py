@@ -9,8 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.spelling import in_words
-from vallis.core.types import Axis, Figure, Mark, Row
+from vallis.core.types import Row
 from vallis.studies import _closed_form_figures, _randomization_curves
 from vallis.studies._closed_form_rules import LABELS
 from vallis.studies._randomization_rules import DATA_SETS, RANDOM_LABELS, Fractions, Variant, numbers, steps_to_fit

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vallis.core.types import Axis, Figure, Mark, Result, Row
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Result, Row
 from vallis.measurements.landscape.decision_boundary import gallery
 from vallis.measurements.landscape.loss_slice import together
 from vallis.measurements.landscape.minefield import Minefield

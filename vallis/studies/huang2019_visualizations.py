@@ -24,8 +24,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
+from vallis.core.figures import Figure
 from vallis.core.protocols import Measurement, Model, Problem, Watcher
-from vallis.core.types import Claim, Figure, Job, Row, Source
+from vallis.core.types import Claim, Job, Row, Source
 from vallis.measurements.fit.generalization_gap import GeneralizationGap
 from vallis.measurements.landscape.basin_volume import BasinVolume
 from vallis.measurements.landscape.decision_boundary import DecisionBoundary

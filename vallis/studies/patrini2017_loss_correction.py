@@ -20,8 +20,9 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.protocols import Model, Problem
-from vallis.core.types import Axis, Claim, Figure, Job, Mark, Row, Source, Verdict
+from vallis.core.types import Claim, Job, Row, Source, Verdict
 from vallis.measurements.fit.correction_identities import CorrectionIdentities
 from vallis.measurements.fit.generalization_gap import GeneralizationGap
 from vallis.measurements.fit.label_noise import LabelNoise

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from vallis.core.types import Claim, Figure, Job, Row, Source, Verdict
+from vallis.core.figures import Figure
+from vallis.core.types import Claim, Job, Row, Source, Verdict
 from vallis.studies import _global_landscape_rules as rules
 from vallis.studies._global_landscape_cells import DATA_SETS, SCALES
 from vallis.studies._global_landscape_figures import figures

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from vallis.core.types import Claim, Figure, Job, Row, Source, Verdict
+from vallis.core.figures import Figure
+from vallis.core.types import Claim, Job, Row, Source, Verdict
 from vallis.studies import _dissecting_rules as rules
 from vallis.studies._dissecting_cells import DATA_SETS, LABELS, laptop, paper, smoke
 from vallis.studies._dissecting_figures import figures

@@ -21,7 +21,8 @@ from functools import partial
 from typing import ClassVar, Literal
 
 from vallis.core.errors import SettingsError
-from vallis.core.types import Claim, Figure, Job, Row, Source, Verdict
+from vallis.core.figures import Figure
+from vallis.core.types import Claim, Job, Row, Source, Verdict
 from vallis.problems._checks import check_choice
 from vallis.studies import _closed_form_rules, _randomization_figures, _regularization_rules
 from vallis.studies import _randomization_rules as rules

@@ -18,8 +18,9 @@ from typing import ClassVar
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Outcome, Result, Source
 from vallis.numerics.paths_to_infinity import descend_toy, growth
 
 

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from vallis.core.errors import DataError, SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.protocols import Problem
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source, Task
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source, Task
 from vallis.numerics.duplicates import distinct
 from vallis.numerics.memorizing_network import ACCURATE, Memorization, largest_error, memorize
 from vallis.problems._choose import whole

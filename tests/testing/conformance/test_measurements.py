@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from vallis.core.figures import Figure
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Estimate, Figure, Outcome, Result, Solution, Source
+from vallis.core.types import Estimate, Outcome, Result, Solution, Source
 from vallis.testing.awkward.forgetting_counts import ForgettingCounts
 from vallis.testing.awkward.kernel_alignment import KernelAlignment
 from vallis.testing.awkward.loss_barrier import LossBarrier

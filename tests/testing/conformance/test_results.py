@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Result
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Result
 from vallis.testing.conformance.parts import Broken
 from vallis.testing.conformance.results import differing, must_be_shown, must_be_sound, numbers
 

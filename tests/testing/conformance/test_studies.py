@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from vallis.core.types import Claim, Figure, Job, Row, Source, Verdict
+from vallis.core.figures import Figure
+from vallis.core.types import Claim, Job, Row, Source, Verdict
 from vallis.testing.awkward.forgetting_counts import ForgettingCounts
 from vallis.testing.awkward.reinforced_messages import ReinforcedMessages
 from vallis.testing.conformance import studies

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity, written
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Result
+from vallis.core.types import Array, Estimate, Result
 from vallis.measurements.curvature._words import spoken_name
 
 _LINES = 6  # more layers than these are drawn as a heatmap

@@ -12,9 +12,10 @@ from torch import nn
 from vallis.core.capture import layers_of
 from vallis.core.catalog import unknown
 from vallis.core.errors import LossError
+from vallis.core.figures import Mark
 from vallis.core.objective import Objective
 from vallis.core.spelling import in_words
-from vallis.core.types import Estimate, Mark, Note, Result, Solution, Source
+from vallis.core.types import Estimate, Note, Result, Solution, Source
 from vallis.measurements.curvature._words import counted
 from vallis.numerics.ascent import Ascent, MeanRise
 from vallis.numerics.fisher_rao import fisher_rao_norm, model_fisher_rao_norm

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Result
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Array, Estimate, Note, Result
 from vallis.measurements.curvature._words import listed
 from vallis.numerics.means import Floats
 from vallis.numerics.spectra import Eigenpairs, Spectrum

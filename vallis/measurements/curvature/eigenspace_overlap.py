@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import written
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Axis, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.curvature._eigenspace_overlap_values import Overlaps, checked, result_of
 from vallis.measurements.curvature._resolved import num_resolved
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive

@@ -25,9 +25,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import count, quantity, written
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source
 from vallis.numerics.curvature import GaussNewton, Hessian
 from vallis.numerics.density import Density, spectral_density
 from vallis.numerics.powers import Powers, powers

@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 import torch
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Figure
 from vallis.core.numbers import quantity, written
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Figure, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source
 from vallis.measurements.curvature import _spectrum_ends as spectrum_ends
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
 from vallis.measurements.curvature._words import counted

@@ -20,9 +20,10 @@ from typing import Any, ClassVar, get_args
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.lanczos import eigenpairs
 from vallis.numerics.spectra import Eigenpairs

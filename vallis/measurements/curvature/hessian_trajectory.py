@@ -18,10 +18,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Figure
 from vallis.core.numbers import quantity, written
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Figure, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
 from vallis.measurements import _stages
 from vallis.measurements.curvature import _spectrum_ends as spectrum_ends
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive

@@ -24,9 +24,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vallis.core.errors import LossError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import written
 from vallis.core.rng import Rng
-from vallis.core.types import Axis, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.curvature._kronecker_structure_values import Asked, result_of, structure_of
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
 from vallis.measurements.curvature._without_factors import without_factors

@@ -22,9 +22,10 @@ from typing import Any, ClassVar
 
 from vallis.core.catalog import unknown
 from vallis.core.errors import LossError
+from vallis.core.figures import Figure
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Figure, Outcome, Result, Source
+from vallis.core.types import Outcome, Result, Source
 from vallis.measurements.curvature._layer_hessians_shown import figures, reading
 from vallis.measurements.curvature._layer_hessians_values import Block, Found, Layer, result_of
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive

@@ -26,9 +26,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from vallis.core.errors import LossError, SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import written
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Outcome, Result, Solution, Source
 from vallis.measurements.curvature import _pac_bayes_ground as ground_of
 from vallis.measurements.curvature._settings import must_be_at_least
 from vallis.measurements.curvature._words import counted, listed

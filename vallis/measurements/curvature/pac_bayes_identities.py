@@ -25,9 +25,10 @@ import numpy as np
 import torch
 
 from vallis.core.errors import LossError
+from vallis.core.figures import Figure
 from vallis.core.numbers import written
 from vallis.core.rng import Rng
-from vallis.core.types import Estimate, Figure, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import Estimate, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.curvature._settings import must_be_at_least
 from vallis.measurements.curvature._words import counted
 from vallis.numerics.axes import Axes, Block, kronecker_axes

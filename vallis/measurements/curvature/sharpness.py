@@ -32,10 +32,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from vallis.core.figures import Axis, Figure
 from vallis.core.numbers import quantity, written
 from vallis.core.rng import Rng
 from vallis.core.spelling import in_words
-from vallis.core.types import Array, Axis, Estimate, Figure, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
 from vallis.measurements.curvature import _sharpness_values as family
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
 from vallis.measurements.curvature._words import listed

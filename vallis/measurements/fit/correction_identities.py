@@ -21,9 +21,10 @@ import torch
 
 from vallis.core.corrected_losses import BackwardCorrected, ForwardCorrected
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Figure
 from vallis.core.functional import differentiating
 from vallis.core.rng import Rng
-from vallis.core.types import Estimate, Figure, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.numerics.transition_matrix import predicted_probabilities, symmetric
 
 _RATE = 0.3

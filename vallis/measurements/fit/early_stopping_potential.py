@@ -20,22 +20,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements import _stages
 from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, ratio

@@ -20,11 +20,12 @@ import numpy as np
 import torch
 
 from vallis.core.errors import LossError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
 from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, minus, ratio
 from vallis.numerics.proportions import share

@@ -24,22 +24,11 @@ import torch
 
 from vallis.core.corrected_losses import condition_number
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.losses import Loss
 from vallis.core.numbers import quantity
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.numerics.noisy_labels import fates, noisy_marks, true_targets
 from vallis.numerics.presentations import presentations
 from vallis.numerics.scores import ignored_target

@@ -19,21 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity, written
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Source,
-    StepInfo,
-    Task,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source, StepInfo, Task
 from vallis.measurements import _stages
 from vallis.numerics.surface import loss_unit
 

@@ -19,23 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import written
 from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.numerics.means import Floats, ratio
 from vallis.numerics.scores import judge
 from vallis.numerics.surface import surface

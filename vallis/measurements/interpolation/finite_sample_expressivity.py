@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 import torch
 
 from vallis.core.errors import DataError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.rng import Rng
-from vallis.core.types import Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
 from vallis.measurements.interpolation._examples import Examples, read
 from vallis.numerics.duplicates import distinct

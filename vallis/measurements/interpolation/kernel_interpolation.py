@@ -20,20 +20,9 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from vallis.core.errors import OutputError, SettingsError, UsageError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
 from vallis.measurements.interpolation._examples import Examples, read
 from vallis.numerics.duplicates import distinct

@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import written
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Result, Solution, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Result, Solution, Source
 from vallis.numerics.basin_comparison import near_cutoff_notes
 from vallis.numerics.basin_radii import BasinRadii
 from vallis.numerics.crossings import Floats

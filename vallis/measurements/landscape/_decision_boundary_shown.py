@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from vallis.core.errors import UsageError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import count, quantity
-from vallis.core.types import Axis, Figure, Mark, Result
+from vallis.core.types import Result
 from vallis.numerics.planes import Floats
 
 # The axes of the map, rows first: of two inputs, or of a plane through three.

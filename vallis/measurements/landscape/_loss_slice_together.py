@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from vallis.core.errors import UsageError
-from vallis.core.types import Axis, Figure, Mark, Result
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Result
 
 LINES = ("first", "second")
 

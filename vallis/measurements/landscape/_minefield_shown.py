@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vallis.core.types import Array, Axis, Figure, Mark, Result
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Array, Result
 from vallis.numerics.embeddings import Floats
 
 

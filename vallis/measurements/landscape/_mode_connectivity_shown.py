@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
-from vallis.core.types import Axis, Figure, Mark, Result
+from vallis.core.types import Result
 
 _WORDS = {
     "straight": "straight line",

@@ -19,20 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vallis.core.errors import ModelError, SettingsError, UsageError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements.landscape._survey import SURVEY
 from vallis.numerics.basin_exits import leave
 from vallis.numerics.surface import Surface, surface

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Figure
 from vallis.core.numbers import quantity, written
 from vallis.core.rng import Rng
-from vallis.core.types import Figure, NotApplicable, Outcome, Result, Source
+from vallis.core.types import NotApplicable, Outcome, Result, Source
 from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _basin
 from vallis.numerics.basin_radii import Level, basin_radii

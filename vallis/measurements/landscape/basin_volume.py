@@ -24,9 +24,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity, written
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _basin
 from vallis.numerics.basin_ellipsoid import BasinEllipsoid, basin_ellipsoid

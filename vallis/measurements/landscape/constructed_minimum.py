@@ -22,25 +22,12 @@ import torch
 
 from vallis.core.data import Arrays
 from vallis.core.errors import DataError, SettingsError, UsageError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.losses import SquaredError
 from vallis.core.objective import Objective
 from vallis.core.own import coordinates
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    Net,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-    Task,
-)
+from vallis.core.types import Array, Estimate, Net, NotApplicable, Note, Outcome, Result, Solution, Source, Task
 from vallis.measurements.landscape._survey import SURVEY
 from vallis.numerics.bad_minima import Written, affine_minimum, better_point, dead_plateau
 from vallis.numerics.curvature import Hessian

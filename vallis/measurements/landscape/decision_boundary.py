@@ -22,10 +22,11 @@ import torch
 
 from vallis.core.data import subset
 from vallis.core.errors import DataError, SettingsError, UsageError
+from vallis.core.figures import Figure
 from vallis.core.functional import call
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Figure, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _decision_boundary_shown as shown
 from vallis.measurements.landscape._decision_boundary_shown import gallery as gallery

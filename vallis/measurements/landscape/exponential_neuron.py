@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.functional import call
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.landscape._survey import SURVEY
 from vallis.numerics.class_maps import scores_around
 from vallis.numerics.paths_to_infinity import descend_with_neuron, growth

@@ -25,23 +25,12 @@ from scipy import stats
 
 from vallis.core.data import subset
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
 from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import HUANG
 from vallis.numerics.class_maps import scores_around
 from vallis.numerics.input_margins import input_margins

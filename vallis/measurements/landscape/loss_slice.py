@@ -21,9 +21,10 @@ import numpy as np
 import torch
 
 from vallis.core.errors import LossError, SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements.landscape._loss_slice_together import together as together
 from vallis.numerics.directions import Normalisation, random_direction, without_normalisation
 from vallis.numerics.refinement import Refined, refined_plane

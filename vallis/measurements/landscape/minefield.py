@@ -21,10 +21,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Figure
 from vallis.core.numbers import count, written
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Figure, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements import _stages
 from vallis.measurements._sources import HUANG
 from vallis.measurements.landscape import _minefield_shown as shown

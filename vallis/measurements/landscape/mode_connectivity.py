@@ -25,9 +25,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from vallis.core.errors import ModelError, SettingsError
+from vallis.core.figures import Figure
 from vallis.core.numbers import count
 from vallis.core.rng import Rng
-from vallis.core.types import Figure, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.core.types import NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements.landscape import _mode_connectivity_shown as shown
 from vallis.measurements.landscape._mode_connectivity_values import Found, plane_values, values_of
 from vallis.numerics.elastic_band import Band

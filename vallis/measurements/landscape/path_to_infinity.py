@@ -18,20 +18,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements import _stages
 from vallis.measurements.landscape._survey import SURVEY
 from vallis.numerics.paths_to_infinity import growth

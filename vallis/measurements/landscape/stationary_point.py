@@ -21,8 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source
 from vallis.measurements.landscape._survey import SURVEY
 from vallis.numerics.stationary_points import KINDS, certify
 from vallis.numerics.surface import Precision, surface

@@ -20,19 +20,9 @@ import numpy as np
 import torch
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source
 from vallis.measurements import _stages
 from vallis.numerics.embeddings import principal_components
 from vallis.numerics.planes import box_around

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from vallis.core.types import Axis, Figure, Mark, Result
+from vallis.core.figures import Axis, Figure, Mark
+from vallis.core.types import Result
 from vallis.numerics.means import Floats
 
 _MOST_DOTS = 2000

@@ -24,19 +24,9 @@ import numpy as np
 import torch
 
 from vallis.core.errors import SettingsError
+from vallis.core.figures import Figure
 from vallis.core.numbers import quantity
-from vallis.core.types import (
-    Array,
-    Estimate,
-    Figure,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Source,
-    StepInfo,
-    Task,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source, StepInfo, Task
 from vallis.measurements import _stages
 from vallis.measurements.memorization import _example_dynamics_figures, _pending_answers
 from vallis.numerics.dynamics import DynamicsRecorder

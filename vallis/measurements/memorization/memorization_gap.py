@@ -21,23 +21,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
 from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, minus, ratio
 from vallis.numerics.noisy_labels import WILSON, Fates, fates, noisy_marks, true_targets

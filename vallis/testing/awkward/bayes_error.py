@@ -15,8 +15,9 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import ndtr
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Outcome, Result, Source
 
 
 @dataclass(frozen=True, kw_only=True)

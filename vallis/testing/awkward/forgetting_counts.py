@@ -17,21 +17,9 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Source,
-    StepInfo,
-    Task,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source, StepInfo, Task
 
 
 @dataclass(frozen=True, kw_only=True)

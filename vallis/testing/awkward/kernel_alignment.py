@@ -17,21 +17,10 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional as F
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.functional import call
 from vallis.core.rng import Rng
-from vallis.core.types import (
-    Array,
-    Axis,
-    Estimate,
-    Figure,
-    Mark,
-    NotApplicable,
-    Note,
-    Outcome,
-    Result,
-    Solution,
-    Source,
-)
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Axis, Estimate, Figure, Mark, Outcome, Result, Solution, Source
+from vallis.core.types import Array, Estimate, Outcome, Result, Solution, Source
 
 
 @dataclass(frozen=True, kw_only=True)

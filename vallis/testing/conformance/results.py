@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vallis.core.types import Array, Estimate, Failed, Figure, NotApplicable, Outcome, Result
+from vallis.core.figures import Figure
+from vallis.core.types import Array, Estimate, Failed, NotApplicable, Outcome, Result
 from vallis.testing.conformance.parts import require
 
 Numbers = Mapping[str, NDArray[np.float64]]
