@@ -78,6 +78,16 @@ def test_what_is_not_finite_becomes_a_gap_and_is_said() -> None:
     assert cleaned.caption == "Mine. 3 values are not finite and left as gaps."
 
 
+def test_paper_between_maps_on_a_sheet_is_no_gap() -> None:
+    """Three maps in two rows: rows and columns of nothing part them, and the place of a fourth is empty."""
+    sheet = np.full((5, 7), NAN)
+    sheet[3:, :3] = sheet[3:, 4:] = sheet[:2, :3] = 1.0
+    assert not clean(figure(Mark(kind="heatmap", z=sheet))).caption
+    sheet[0, 1] = np.inf  # within a map
+    assert clean(figure(Mark(kind="heatmap", z=sheet))).caption == "1 value is not finite and left as gaps."
+    assert "35 values are" in clean(figure(Mark(kind="heatmap", z=np.full((5, 7), NAN)))).caption
+
+
 def test_what_is_not_positive_has_no_place_on_a_logarithmic_axis() -> None:
     cleaned = clean(figure(Mark(kind="scatter", x=[0, 1, 2], y=[1, -1, 2]), x="log", y="log"))
     np.testing.assert_array_equal(cleaned.marks[0].x, [NAN, 1, 2])

@@ -157,9 +157,20 @@ def _held(mark: Mark) -> Iterator[tuple[str, Floats]]:
 def _num_not_finite(mark: Mark) -> int:
     lost = {name: ~np.isfinite(array) for name, array in _held(mark) if name != "error"}
     if mark.kind in GRIDS and "z" in lost and not lost["z"].all():
-        # A column of nothing stands between maps that lie side by side.
-        lost["z"] = lost["z"][:, ~lost["z"].all(axis=0)]
+        lost["z"] &= _in_maps(lost["z"])
     return sum(int(np.count_nonzero(marks)) for marks in lost.values())
+
+
+def _in_maps(lost: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which places of a grid are within a map: rows and columns of nothing stand between maps on one sheet.
+
+    Where one of these is empty, as behind the last map of the last row, there is no map.
+    """
+    rows, columns = (np.asarray(lost.all(axis=axis)) for axis in (1, 0))
+    within = ~(rows[:, None] | columns)
+    number = np.cumsum(rows)[:, None] * (len(columns) + 1) + np.cumsum(columns)
+    there: NDArray[np.bool_] = np.isin(number, np.unique(number[within & ~lost]))
+    return within & there
 
 
 def _finite(mark: Mark) -> Mark:

@@ -3,7 +3,7 @@
 Points, network and training at "laptop" and "paper" are the paper's: 40 points on a circle, 10 of the other class just
 beyond it, nine layers of 100 units, 10,000 steps of Adam over all points. The gap between circle and close points is
 what varies; the paper's is the smallest. Nothing was tried on these networks before the claims were written;
-that `input_margins` looks for the boundary on a second way, too, came after a first run and changed no verdict.
+that `input_margins` looks for the boundary on further ways, too, came after first runs and changed no verdict.
 """
 
 from __future__ import annotations
