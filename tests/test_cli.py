@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,14 @@ from vallis import __version__, cli
 from vallis.core.errors import StoreError
 
 COMMAND = Path(sys.executable).with_name("vallis")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C as a terminal has it: who is started in the background begins deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -143,6 +152,7 @@ def test_ctrl_c_in_a_training_keeps_what_is_finished(tmp_path: Path, stop: signa
     assert "Traceback" not in err
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_waits_for_the_end_of_an_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """numpy cannot be imported twice, and torch goes on without it: the end was a traceback of something else."""
     (tmp_path / "takes_long.py").write_text(
@@ -164,6 +174,7 @@ def import_now(word: signal.Signals) -> int:
     return 0
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_import_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "never_ends.py").write_text("import signal, time\nsignal.raise_signal(signal.SIGINT)\ntime.sleep(60)\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -116,15 +116,15 @@ def test_a_part_within_settings_that_is_none_is_one_sentence(vallis: Vallis, bas
 
 def test_a_job_that_is_refused_costs_the_others_nothing(vallis: Vallis) -> None:
     """Their pages and the table were not written, and the message did not say which job it was."""
-    model = {"name": "convnet", "settings": {"channels": [2], "batch_norm": True}}
-    job = {"problem": "digits", "model": model, "measurements": ["margins"]}
-    descents = [{"name": "gradient_descent", "settings": {"max_steps": 2, "batch_size": size}} for size in (64, 1)]
+    job = {"problem": "digits", "model": "mlp", "measurements": ["margins"]}
+    settings: list[dict[str, float]] = [{"max_steps": 2}, {"max_steps": 2, "poison_factor": 0.5}]
+    descents = [{"name": "gradient_descent", "settings": held} for held in settings]
     held = [{**job, "training": training} for training in descents]
     done = vallis("run", write({"jobs": held}), "--out", "out")
     assert (done.code, done.err) == (1, "")
-    assert "job 1: the training failed, SettingsError: at least 2 examples in every batch" in done.out
+    assert 'job 1: the training failed, DataError: a split "poison" was required' in done.out
     assert Path("out/0/report.html").is_file() and Path("out/table.csv").is_file()
-    assert "at least 2 examples in every batch" in vallis.refused("run", write(held[1]))
+    assert "was required by poison_factor=0.5" in vallis.refused("run", write(held[1]))
 
 
 GOOD = {"problem": "digits", "model": "mlp", "training": "gradient_descent"}

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.training.runs import begin, bits, follow, ground, saw
+from vallis.core.losses import Loss, SquaredError
 from vallis.core.protocols import Model, Problem
 from vallis.core.types import Batch, Solution, StepInfo
 from vallis.models.convnet import Convnet
@@ -16,7 +17,7 @@ from vallis.models.mlp import Mlp
 from vallis.numerics import program_replay, program_stack, same_bits
 from vallis.numerics.batched_products import BIAS_SLOPES
 from vallis.problems.corrupted import Corrupted
-from vallis.testing.toys.problems import Bars, Blobs, LinearRegression
+from vallis.testing.toys.problems import Bars, Blobs
 from vallis.training import _optimizers
 from vallis.training._descent_company import Company, company_of
 from vallis.training._descent_member import Member
@@ -240,16 +241,16 @@ def test_solutions_do_not_move_with_the_company() -> None:
 
 
 def test_who_may_go_together() -> None:
-    def key(problem: Problem, model: Model, training: GradientDescent = PLAIN) -> object:
+    def key(problem: Problem, model: Model, training: GradientDescent = PLAIN, loss: Loss | None = None) -> object:
         net, tasks = ground(problem, model)
-        return company_of(begin(training, net, tasks))
+        return company_of(begin(training, net, tuple(replace(task, loss=loss or task.loss) for task in tasks)))
 
     mlp = key(Blobs(), Mlp(widths=(9,)))
     assert mlp is not None
     assert mlp == key(Blobs(), Mlp(widths=(9,)), replace(PLAIN, optimizer="Adam", momentum=0.0))
     assert mlp != key(Blobs(), Mlp(widths=(8,)))
     assert mlp != key(Blobs(), Mlp(widths=(9,), activation="tanh"))
-    assert key(LinearRegression(), Mlp(widths=(9,))) is None
+    assert key(Blobs(), Mlp(widths=(9,)), loss=SquaredError()) is None
     assert key(Blobs(), Mlp(widths=(9,)), GradientDescent(optimizer="LBFGS", batch_size=None)) is None
 
 

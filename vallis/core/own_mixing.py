@@ -69,5 +69,6 @@ def must_answer_alone(objective: Objective, loss: Loss, whole: Any, parts: Seque
 
 def _share_apart(one: torch.Tensor, two: torch.Tensor) -> float:
     """The largest difference, as a share of the largest number."""
-    found, expected = (held.double().nan_to_num(0, 0, 0) for held in (one, two))
+    real = (torch.view_as_real(held) if held.is_complex() else held for held in (one, two))
+    found, expected = (held.double().nan_to_num(0, 0, 0) for held in real)
     return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-300)) if one.numel() else 0.0

@@ -149,6 +149,7 @@ def _with_kind(loss: Loss, outputs: Any, y: Any) -> Loss:
     if (
         scores is None
         or scores.ndim != 2
+        or scores.is_complex()
         or scores.shape[1] < 2
         or y.dtype != torch.int64
         or y.shape != scores.shape[:1]
