@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vallis.numerics.proportions import chance_of_order, difference, share
+from vallis.numerics.means import ratio
+from vallis.numerics.proportions import chance_of_order, difference, share, share_by_example
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 5), (5, 5), (3, 10), (81, 263), (1, 1)])
@@ -61,6 +62,14 @@ def test_nothing_drawn_is_refused() -> None:
     with pytest.raises(ValueError, match="both sides"):
         chance_of_order(np.zeros(0), np.zeros(3))
     assert chance_of_order(np.ones(1), np.zeros(3)) == (1.0, None)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_share_of_all_or_of_none_has_an_error_bar_by_example(value: float) -> None:
+    counted = np.array([3.0, 1.0, 0.0, 2.0])
+    found, stderr, n = share_by_example(value * counted, counted)
+    assert (found, stderr, n) == (value, share(round(3 * value), 3).stderr, 3) and stderr > 0
+    assert share_by_example(np.array([2.0, 1.0, 0.0, 1.0]), counted) == ratio([2.0, 1.0, 1.0], [3.0, 1.0, 2.0])
 
 
 def test_a_share_as_a_number_of_a_result() -> None:

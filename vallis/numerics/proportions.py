@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from vallis.core.types import Estimate
+from vallis.numerics.means import ratio
 
 LEVEL = 0.95
 
@@ -47,6 +48,21 @@ def share(count: int, n: int) -> Proportion:
     low, high = _wilson(count, n, _z(LEVEL))
     near = _wilson(count, n, 1.0)
     return Proportion(value=count / n, stderr=(near[1] - near[0]) / 2, low=low, high=high, n=n)
+
+
+def share_by_example(right: NDArray[np.float64], counted: NDArray[np.float64]) -> tuple[float, float | None, int]:
+    """The share of right targets among those that count, by example, whose targets hang together.
+
+    Args:
+        right: ``(N,)`` how many targets of each example are right, or what share of them.
+        counted: ``(N,)`` of how many.
+
+    Returns:
+        The share, its standard error and the number of examples, as `vallis.numerics.means.ratio` has them. Where all
+        are right or none is, their scatter is 0 and says nothing: then the error is that of `share`.
+    """
+    value, stderr, n = ratio(right, counted)
+    return value, share(round(value * n), n).stderr if value in (0.0, 1.0) else stderr, n
 
 
 def difference(one: Proportion, other: Proportion) -> Proportion:

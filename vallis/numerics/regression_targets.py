@@ -9,7 +9,7 @@ import torch
 from vallis.core.errors import DataError
 from vallis.core.losses import Loss
 from vallis.numerics.means import ratio
-from vallis.numerics.proportions import share
+from vallis.numerics.proportions import share_by_example
 
 
 def regression_targets(loss: Loss, targets: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -55,7 +55,5 @@ def mean_error(loss: Loss, answers: torch.Tensor, values: torch.Tensor) -> tuple
         each = (~(answers * values > 0)).double()[:, 0]
     else:
         each = (answers.double() - values).square().mean(1)
-    value, stderr, n = ratio(each.numpy(), torch.ones(len(each), dtype=torch.float64).numpy())
-    if loss.kind in ("categorical", "binary") and value in (0.0, 1.0):
-        stderr = share(round(value * n), n).stderr  # where all are alike their scatter says nothing
-    return value, stderr, n
+    mean = share_by_example if loss.kind in ("categorical", "binary") else ratio
+    return mean(each.numpy(), torch.ones(len(each), dtype=torch.float64).numpy())

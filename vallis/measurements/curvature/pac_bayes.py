@@ -34,8 +34,9 @@ from vallis.measurements.curvature import _pac_bayes_ground as ground_of
 from vallis.measurements.curvature._settings import must_be_at_least
 from vallis.measurements.curvature._words import counted, listed
 from vallis.numerics.certificate import certify, errors_of_examples
-from vallis.numerics.means import Floats, ratio
+from vallis.numerics.means import Floats
 from vallis.numerics.posterior import Fitting, Posterior, fit, start
+from vallis.numerics.proportions import share_by_example
 
 Basis = Literal["standard", "curvature", "refreshed"]
 _BASES: tuple[Basis, ...] = ("standard", "curvature", "refreshed")
@@ -63,7 +64,7 @@ class PacBayes:
         draws_failure: the chance, over draws, that it does not.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "trajectory"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset({"unit_permutation"})
@@ -276,7 +277,7 @@ class PacBayes:
         }
 
     def _test_error(self, errors: Floats) -> Estimate:
-        value, stderr, n = ratio(errors, np.ones(len(errors)))
+        value, stderr, n = share_by_example(errors, np.ones(len(errors)))
         method = f"mean over examples of the error of {counted(self.num_test_draws, 'drawn network')}"
         return Estimate(value=value, stderr=stderr, n=n, method=method)
 

@@ -28,6 +28,7 @@ from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Res
 from vallis.measurements import _stages
 from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, ratio
+from vallis.numerics.proportions import share_by_example
 from vallis.numerics.scores import judge
 from vallis.numerics.surface import loss_unit, surface
 
@@ -47,7 +48,7 @@ class EarlyStoppingPotential:
         test_split: the others.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "trajectory"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -163,7 +164,7 @@ def _look(moment: Solution, split: str) -> _Look:
 def _potential(accuracies: Floats, steps: Floats, last: _Look) -> dict[str, Estimate]:
     """The best, the last and their difference. The best of many is too good by an amount that nobody knows."""
     place = int(accuracies.argmax())
-    end, stderr, n = ratio(last.right, last.counted)
+    end, stderr, n = share_by_example(last.right, last.counted)
     most = f"largest of {len(steps)} moments, chosen by the test examples themselves"
     method = "the first of the moments with the best test accuracy"
     return {
@@ -191,8 +192,11 @@ def _without_hindsight(right: Floats, counted: Floats, rng: Rng) -> dict[str, Es
         chosen[judged] = right[int(right[:, judges].sum(1).argmax()), judged]
     method = "each half of the test examples at the best moment of the other half"
     made = {}
-    for name, each, end in (("accuracy", chosen, ""), ("gain", chosen - right[-1], ", minus the last, one by one")):
-        value, stderr, n = ratio(each, counted)
+    gain = chosen - right[-1]
+    for name, (value, stderr, n), end in (
+        ("accuracy", share_by_example(chosen, counted), ""),
+        ("gain", ratio(gain, counted), ", minus the last, one by one"),
+    ):
         made[f"chosen_{name}"] = Estimate(value=value, stderr=stderr, n=n, method=f"{method}{end}")
     return made
 

@@ -28,7 +28,7 @@ from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
 from vallis.numerics.means import Floats, minus, ratio
-from vallis.numerics.proportions import share
+from vallis.numerics.proportions import share_by_example
 from vallis.numerics.scores import Judged, judge
 from vallis.numerics.surface import loss_unit, surface
 
@@ -190,9 +190,7 @@ class _Answers:
         return int(self.classes.sum())
 
     def estimates(self) -> dict[str, Estimate]:
-        value, stderr, n = ratio(np.concatenate(self.right), np.concatenate(self.counted))
-        if value in (0.0, 1.0):  # where all are alike their scatter is 0, and says nothing of how sure that is
-            stderr = share(round(value * n), n).stderr
+        value, stderr, n = share_by_example(np.concatenate(self.right), np.concatenate(self.counted))
         chance = float(self.classes.max()) / self.num_targets
         method = "share of the commonest class, which is what guessing gives"
         return {

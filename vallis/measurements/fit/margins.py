@@ -12,7 +12,7 @@ Says little when: networks of different norms are compared, because scaling the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,11 +26,14 @@ from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.numerics.means import Floats, ratio
+from vallis.numerics.proportions import share_by_example
 from vallis.numerics.scores import judge
 from vallis.numerics.surface import surface
 from vallis.problems._checks import check_number
 
 _QUANTILES = np.array([0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0])
+# Of what each example has and how many of its targets count: the mean, its standard error and the number of examples.
+_Mean = Callable[[Floats, Floats], tuple[float, float | None, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Margins:
         num_bins: of the histograms, which share their edges.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset()
     invariances: ClassVar[frozenset[str]] = frozenset({"layer_rescaling", "unit_permutation"})
@@ -138,14 +141,16 @@ class _Side:
         return {
             "histogram": share,
             "quantiles": Array(data=quantiles, dims=("quantile",), unit="nats", coords={"quantile": _QUANTILES}),
-            "error": self._mean((~(self.margins > 0)).astype(np.float64), "1", method.format("share wrong")),
-            "mean_margin": self._mean(self.margins, "nats", method.format("mean")),
+            "error": self._mean(
+                (~(self.margins > 0)).astype(np.float64), "1", method.format("share wrong"), share_by_example
+            ),
+            "mean_margin": self._mean(self.margins, "nats", method.format("mean"), ratio),
             "median_margin": _median(ordered, len(np.unique(self.examples))),
         }
 
-    def _mean(self, each: Floats, unit: str, method: str) -> Estimate:
+    def _mean(self, each: Floats, unit: str, method: str, mean: _Mean) -> Estimate:
         counted = np.bincount(self.examples).astype(np.float64)
-        value, stderr, n = ratio(np.bincount(self.examples, weights=each).astype(np.float64), counted)
+        value, stderr, n = mean(np.bincount(self.examples, weights=each).astype(np.float64), counted)
         return Estimate(value=value, stderr=stderr, n=n, unit=unit, method=method)
 
 
