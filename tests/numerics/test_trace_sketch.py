@@ -11,6 +11,7 @@ from tests.numerics.test_lanczos import MATRIX, P
 from tests.numerics.test_spectra import rotated
 from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
+from vallis.numerics.asking import answered
 from vallis.numerics.operators import Dense
 from vallis.numerics.trace import t_quantile
 from vallis.numerics.trace_sketch import METHODS, _corrected, _Seen, hutchplusplus, krylov, xnystrace, xtrace
@@ -48,7 +49,7 @@ def test_unbiased_with_an_interval_that_covers_the_truth_at_least_as_often_as_it
     true, operator = float(matrix.trace()), Dense(matrix)
     errors, covered = [], 0
     for repeat in range(REPEATS):
-        found = METHODS[method](operator, num_products, RNG.child(repeat), None)
+        found = answered(METHODS[method](operator, num_products, RNG.child(repeat), None))
         assert found.stderr is not None
         errors.append(float(found.samples.mean()) - true)
         covered += abs(errors[-1]) <= found.stderr * t_quantile(0.975, len(found.samples) - 1) + 1e-9
@@ -59,7 +60,10 @@ def test_unbiased_with_an_interval_that_covers_the_truth_at_least_as_often_as_it
 
 def spread(matrix: torch.Tensor, method: str, num_products: int) -> float:
     operator, true = Dense(matrix), float(matrix.trace())
-    found = [METHODS[method](operator, num_products, RNG.child(seed), None).samples.mean() - true for seed in range(40)]
+    found = [
+        answered(METHODS[method](operator, num_products, RNG.child(seed), None)).samples.mean() - true
+        for seed in range(40)
+    ]
     return float(np.sqrt(np.mean(np.square(found))))
 
 
@@ -87,7 +91,7 @@ def test_a_krylov_space_costs_little_where_nothing_stands_out(matrix: torch.Tens
     """
     true, num_products = float(matrix.trace()), 54
     signs = np.sqrt(2 * float((matrix**2).sum() - (matrix.diagonal() ** 2).sum()) / num_products)
-    found = [krylov(Dense(matrix), num_products, RNG.child(seed)) for seed in range(REPEATS)]
+    found = [answered(krylov(Dense(matrix), num_products, RNG.child(seed))) for seed in range(REPEATS)]
     errors = np.array([each.samples.mean() - true for each in found])
     claimed = np.array([each.stderr for each in found], dtype=float)
     error = np.sqrt(np.mean(errors**2))
@@ -103,7 +107,9 @@ def test_probes_that_correct_each_other_beat_those_that_do_not() -> None:
     """
     values = np.sort(torch.linalg.eigvalsh(SLOW).numpy())[::-1]
     uncorrected = np.sqrt(2 * np.sum(values[18:] ** 2) / (54 - 18))
-    errors = [krylov(Dense(SLOW), 54, RNG.child(seed)).samples.mean() - values.sum() for seed in range(REPEATS)]
+    errors = [
+        answered(krylov(Dense(SLOW), 54, RNG.child(seed))).samples.mean() - values.sum() for seed in range(REPEATS)
+    ]
     assert np.sqrt(np.mean(np.square(errors))) < uncorrected
 
 
@@ -134,7 +140,7 @@ def test_a_correction_by_the_other_probes_is_what_it_says(is_centred: bool) -> N
 
 @pytest.mark.parametrize(("matrix", "least", "most"), [(INDEFINITE, 4, 8), (SLOW, 15, 18)])
 def test_the_space_grows_for_as_long_as_it_pays(matrix: torch.Tensor, least: int, most: int) -> None:
-    sizes = [54 - len(krylov(Dense(matrix), 54, RNG.child(seed)).samples) for seed in range(20)]
+    sizes = [54 - len(answered(krylov(Dense(matrix), 54, RNG.child(seed))).samples) for seed in range(20)]
     assert least <= np.median(sizes) <= most
     assert max(sizes) <= 18
 
@@ -145,20 +151,20 @@ def test_an_operator_of_low_rank_is_found_exactly(method: str) -> None:
     values = torch.zeros(300, dtype=torch.float64)
     values[:4] = torch.tensor([4.0, 3.0, 2.0, 1.0])
     for scale in (1.0, 1e-6, 1e6):
-        found = METHODS[method](Dense(rotated(values * scale)), 24, RNG, None)
+        found = answered(METHODS[method](Dense(rotated(values * scale)), 24, RNG, None))
         assert found.samples.mean() == pytest.approx(10.0 * scale, rel=1e-6)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_has_no_trace(method: str) -> None:
-    found = METHODS[method](Dense(torch.zeros(300, 300)), 24, RNG, None)
+    found = answered(METHODS[method](Dense(torch.zeros(300, 300)), 24, RNG, None))
     np.testing.assert_allclose(found.samples, 0.0, atol=1e-12)
 
 
 def test_leaving_a_probe_out_is_what_it_says() -> None:
     """Each sample of XTrace from a sketch that is made anew without its probe."""
     operator, count = Dense(SQUARED), 6
-    found = xtrace(operator, 2 * count, RNG, None)
+    found = answered(xtrace(operator, 2 * count, RNG, None))
     probes = torch.stack([drawn(place) for place in range(count)], dim=1)
     for place in range(count):
         kept = [each for each in range(count) if each != place]
@@ -170,7 +176,7 @@ def test_leaving_a_probe_out_is_what_it_says() -> None:
 
 def test_leaving_a_probe_out_of_a_nystrom_sketch_is_what_it_says() -> None:
     count = 6
-    found = xnystrace(Dense(SQUARED), count, RNG, None)
+    found = answered(xnystrace(Dense(SQUARED), count, RNG, None))
     probes = torch.stack([drawn(place) for place in range(count)], dim=1)
     for place in range(count):
         kept = probes[:, [each for each in range(count) if each != place]]
@@ -190,21 +196,23 @@ def drawn(place: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("method", ["krylov", "hutch++", "xtrace"])
 def test_float32_says_the_same_up_to_rounding(method: str) -> None:
-    single, double = (METHODS[method](Dense(MATRIX.to(each)), 30, RNG, None) for each in (torch.float32, torch.float64))
+    single, double = (
+        answered(METHODS[method](Dense(MATRIX.to(each)), 30, RNG, None)) for each in (torch.float32, torch.float64)
+    )
     assert single.samples.mean() == pytest.approx(double.samples.mean(), rel=1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_known_vectors_are_left_out(method: str) -> None:
     values, vectors = torch.linalg.eigh(SQUARED)
-    found = METHODS[method](Dense(SQUARED), 60, RNG, vectors[:, -3:])
+    found = answered(METHODS[method](Dense(SQUARED), 60, RNG, vectors[:, -3:]))
     assert found.stderr is not None
     assert found.samples.mean() == pytest.approx(float(values[:-3].sum()), abs=4 * found.stderr + 1e-6)
 
 
 def test_what_is_negative_or_not_finite_is_refused() -> None:
     with pytest.raises(UsageError, match="positive semidefinite"):
-        xnystrace(Dense(-MATRIX), 20, RNG, None)
+        answered(xnystrace(Dense(-MATRIX), 20, RNG, None))
     for method in (krylov, hutchplusplus, xtrace, xnystrace):
         with pytest.raises(UsageError, match="finite"):
-            method(Dense(torch.full((300, 300), torch.nan)), 20, RNG, None)
+            answered(method(Dense(torch.full((300, 300), torch.nan)), 20, RNG, None))

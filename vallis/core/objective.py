@@ -155,6 +155,10 @@ class Objective:
             self._counted = float(sum(self.loss.weight(batch.y) for batch in self.data))
         return self._counted
 
+    def counts_as(self, other: Objective) -> None:
+        """Takes over what was counted of the same data by the same loss, or counts it for both."""
+        self._counted = other.counted
+
     def outputs_at(self, point: Point, batch: Batch) -> Any:
         """What the network returns for a batch at this point."""
         return call(self.module, dict(zip(self.names, point, strict=True)), self.buffers, batch.x)

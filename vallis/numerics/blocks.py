@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from vallis.core.objective import Objective
+from vallis.core.objective import Objective, Term
 from vallis.numerics.curvature import HessianGraph, OnGraphs, hessian_graph, named, select
 from vallis.numerics.derivatives import Tensors, pull
 from vallis.numerics.graphs import Graphs
@@ -58,7 +58,7 @@ class LayerBlock(OnGraphs[HessianGraph]):
     """
 
     def __init__(
-        self, objective: Objective, chosen: Sequence[bool], graphs: Graphs[HessianGraph], places: Sequence[int]
+        self, objective: Objective, chosen: Sequence[bool], graphs: Graphs[Term, HessianGraph], places: Sequence[int]
     ) -> None:
         super().__init__(objective, chosen, graphs)
         self._places = places

@@ -36,7 +36,7 @@ class OnGraphs(Operator, Generic[Graph]):
         graphs: the graphs, which other operators may use as well.
     """
 
-    def __init__(self, objective: Objective, chosen: Sequence[bool], graphs: Graphs[Graph]) -> None:
+    def __init__(self, objective: Objective, chosen: Sequence[bool], graphs: Graphs[Term, Graph]) -> None:
         shapes = [value.shape for value, moves in zip(objective.origin, chosen, strict=True) if moves]
         super().__init__(sum(shape.numel() for shape in shapes), objective.dtype, torch.device(objective.device))
         self._shapes = shapes

@@ -6,25 +6,63 @@ be free changes the time and never a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 from vallis.core import tree
-from vallis.core.objective import Objective, Term
+from vallis.core.types import Batch
 from vallis.numerics.memory import graph_bytes, spare_bytes
 
 Graph = TypeVar("Graph")
 Found = TypeVar("Found")
 
+
+class OfBatch(Protocol):
+    """A batch's share of a whole: a `Term` of an objective, or what several objectives have instead."""
+
+    @property
+    def share(self) -> Any:
+        """How much it counts."""
+        ...
+
+    @property
+    def batch(self) -> Batch:
+        """Its examples."""
+        ...
+
+
+PerBatch = TypeVar("PerBatch", bound=OfBatch)
+_PerBatch = TypeVar("_PerBatch", bound=OfBatch, covariant=True)
+
+
+class Passes(Protocol[_PerBatch]):
+    """What there are passes over: an `Objective`, or several at once."""
+
+    @property
+    def origin(self) -> Sequence[torch.Tensor]:
+        """Its parameters."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        ...
+
+    def terms(self) -> Iterator[_PerBatch]:
+        """One pass."""
+        ...
+
+
 _SHARE_OF_SPARE = 4
 
 
-class Graphs(Generic[Graph]):
+class Graphs(Generic[PerBatch, Graph]):
     """The graphs of all batches of an objective.
 
     Args:
+        objective: whose batches.
         build: makes the graph of a batch; it must not hold on to this object, or nothing is freed in time.
         budget: bytes that may be held; None takes a quarter of what is free.
 
@@ -32,13 +70,15 @@ class Graphs(Generic[Graph]):
         num_kept: how many graphs are held.
     """
 
-    def __init__(self, objective: Objective, build: Callable[[Term], Graph], budget: int | None = None) -> None:
+    def __init__(
+        self, objective: Passes[PerBatch], build: Callable[[PerBatch], Graph], budget: int | None = None
+    ) -> None:
         self._objective = objective
         self._build = build
         self._budget = budget
         self._left = 0.0
         self._bytes_per_size: float | None = None
-        self._kept: dict[int, tuple[float, Graph]] = {}
+        self._kept: dict[int, tuple[Any, Graph]] = {}
         self._first_pass = True
         self._complete = False
 
@@ -47,7 +87,7 @@ class Graphs(Generic[Graph]):
         """How many graphs are held."""
         return len(self._kept)
 
-    def map(self, function: Callable[[Graph], Found]) -> Iterator[tuple[float, Found]]:
+    def map(self, function: Callable[[Graph], Found]) -> Iterator[tuple[Any, Found]]:
         """For each batch, in order, its share of the objective and what the function makes of its graph."""
         if self._complete:
             for share, graph in self._kept.values():
@@ -72,14 +112,14 @@ class Graphs(Generic[Graph]):
         self._bytes_per_size = None
         self._first_pass, self._complete = True, False
 
-    def _graph(self, place: int, term: Term) -> Graph:
+    def _graph(self, place: int, term: PerBatch) -> Graph:
         keep = self._first_pass and self._fits(term)
         graph = self._build(term)
         if keep:
             self._kept[place] = (term.share, graph)
         return graph
 
-    def _fits(self, term: Term) -> bool:
+    def _fits(self, term: PerBatch) -> bool:
         if self._bytes_per_size is None:
             self._left = self._budget if self._budget is not None else self._spare()
             if self._left > 0:
@@ -95,6 +135,6 @@ class Graphs(Generic[Graph]):
         return spare_bytes(torch.device(self._objective.device)) // _SHARE_OF_SPARE
 
 
-def _size(term: Term) -> int:
+def _size(term: OfBatch) -> int:
     """What a batch's graph grows with: its numbers, or its objects where it has none."""
     return max(1, sum(leaf.numel() for leaf in tree.tensors(term.batch.x)) or len(term.batch))

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError
+from vallis.numerics.asking import Asking, answered
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.spectra import must_be_finite, must_have_been_symmetric
 
@@ -189,10 +190,14 @@ class Recurrence:
 
     def step(self) -> None:
         """One product."""
+        answered(self.asking())
+
+    def asking(self) -> Asking[None]:
+        """One step, as what asks for its product."""
         vector, before = self._newest, self._before
         if self.size < len(self._rows):
             self._rows[self.size] = vector
-        product = self.operator.matvec(vector)
+        product = yield self.operator, vector
         norm = _length(product)
         must_be_finite(norm)
         self._scale = max(self._scale, norm)

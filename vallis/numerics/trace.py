@@ -20,6 +20,7 @@ for the other methods see `vallis.numerics.trace_sketch`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,9 +29,11 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError
-from vallis.core.progress import track
+from vallis.core.progress import track, unseen
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
+from vallis.numerics.asking import Asking, answered, answered_together
+from vallis.numerics.hessians import Hessians
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import (
     agree,
@@ -162,6 +165,42 @@ def trace(
         SettingsError: no probe is asked for, or fewer products than a sketch needs.
         UsageError: a product is not finite, or the operator is not what the method is for.
     """
+    asking = tracing(operator, num_probes=num_probes, rng=rng, known=known, method=method, exact_size=exact_size)
+    return answered(asking)
+
+
+def traces(
+    hessians: Hessians, *, num_probes: int, rng: Rng, known: Sequence[Eigenpairs | None] = (), method: Method = "auto"
+) -> list[Trace]:
+    """The traces of the Hessians of several networks, whose products are made together.
+
+    Each is what `trace` finds, with the same vectors, up to rounding.
+
+    Args:
+        hessians: of K networks.
+        num_probes: how many products may be spent on each.
+        rng: where the vectors of each come from.
+        known: of each network; see `trace`.
+        method: see `trace`.
+    """
+    solvers = [
+        tracing(hessians[place], num_probes=num_probes, rng=rng, known=pairs, method=method)
+        for place, pairs in zip(range(len(hessians)), known or [None] * len(hessians), strict=True)
+    ]
+    with unseen():
+        return answered_together(solvers, hessians.answer)
+
+
+def tracing(
+    operator: Operator,
+    *,
+    num_probes: int,
+    rng: Rng,
+    known: Eigenpairs | None = None,
+    method: Method = "hutchinson",
+    exact_size: int = EXACT_SIZE,
+) -> Asking[Trace]:
+    """What `trace` does, as what asks for its products; see there."""
     must_be_rng(rng)
     if num_probes < 1:
         raise SettingsError(f"at least one probe was required, num_probes={num_probes} came: raise it")
@@ -169,18 +208,18 @@ def trace(
         names = ", ".join(("auto", "hutchinson", *METHODS))
         raise SettingsError(f"a method among {names} was required, {method!r} came: choose one of them")
     if operator.size <= max(exact_size, 0 if method == "hutchinson" else num_probes):
-        return _exact(operator)
+        return (yield from _exact(operator))
     before, vectors = operator.num_products, None
     if known is not None and len(known):
         vectors = known.vectors.to(device=operator.device, dtype=torch.float64)
     room = operator.size - (0 if vectors is None else vectors.shape[1])
     if known is not None and vectors is not None and method != "hutchinson" and room <= num_probes:
-        return _rest_exactly(operator, known, vectors)
+        return (yield from _rest_exactly(operator, known, vectors))
     chosen = _chosen(operator, num_probes) if method == "auto" else method
     if chosen == "hutchinson":
-        found = _hutchinson(operator, num_probes, rng, vectors)
+        found = yield from _hutchinson(operator, num_probes, rng, vectors)
     else:
-        found = _by_sketch(chosen, operator, num_probes, rng, vectors)
+        found = yield from _by_sketch(chosen, operator, num_probes, rng, vectors)
     samples = found.samples + (0.0 if known is None else float(np.sum(known.values)))
     spent, notes = operator.num_products - before, notes_on_known(known)
     same = len(samples) > 1 and bool(agree(samples, operator.dtype))
@@ -201,12 +240,12 @@ def _chosen(operator: Operator, num_products: int) -> str:
     return "krylov" if fits else "hutchinson"
 
 
-def _hutchinson(operator: Operator, num_probes: int, rng: Rng, known: torch.Tensor | None) -> Sketched:
+def _hutchinson(operator: Operator, num_probes: int, rng: Rng, known: torch.Tensor | None) -> Asking[Sketched]:
     samples, variance = np.empty(num_probes), SignVariance()
     for probe in track(range(num_probes), "trace", num_probes):
         drawn = signs(operator, rng.child("probe", probe))
         z = without(drawn, known)
-        product = operator.matvec(z).double()
+        product = (yield operator, z).double()
         samples[probe] = float(z @ product)
         must_be_finite(samples[probe])
         if operator.is_symmetric:
@@ -214,27 +253,37 @@ def _hutchinson(operator: Operator, num_probes: int, rng: Rng, known: torch.Tens
     return Sketched.of(samples, variance.value())
 
 
-def _by_sketch(method: str, operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None) -> Sketched:
+def _by_sketch(
+    method: str, operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None
+) -> Asking[Sketched]:
     must_be_symmetric(operator)
     if num_products < 6:
         raise SettingsError(
             f"at least 6 products were required for {method!r}, num_probes={num_products} came: "
             "raise it, or use method='hutchinson'"
         )
-    return METHODS[method](operator, num_products, rng, known)
+    return (yield from METHODS[method](operator, num_products, rng, known))
 
 
-def _rest_exactly(operator: Operator, known: Eigenpairs, vectors: torch.Tensor) -> Trace:
+def _rest_exactly(operator: Operator, known: Eigenpairs, vectors: torch.Tensor) -> Asking[Trace]:
     """Where the known pairs leave few dimensions: a product for each of these."""
     rest = torch.linalg.qr(vectors, mode="complete").Q[:, vectors.shape[1] :]
-    forms = [float(column @ operator.matvec(column).double()) for column in rest.unbind(1)]
+    forms = []
+    for column in rest.unbind(1):
+        product = yield operator, column
+        forms.append(float(column @ product.double()))
     value = float(np.sum(known.values)) + sum(forms)
     must_be_finite(value)
     notes = notes_on_known(known)
     return Trace(value=value, stderr=0.0, samples=np.empty(0), num_products=len(forms), method="exact", notes=notes)
 
 
-def _exact(operator: Operator) -> Trace:
-    value = float(operator.dense().double().trace())
+def _exact(operator: Operator) -> Asking[Trace]:
+    value = 0.0
+    for place in track(range(operator.size), "trace", operator.size):
+        unit = torch.zeros(operator.size, dtype=operator.dtype, device=operator.device)
+        unit[place] = 1
+        product = yield operator, unit
+        value += float(product[place])
     must_be_finite(value)
     return Trace(value=value, stderr=0.0, samples=np.empty(0), num_products=operator.size, method="exact")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vallis.core.errors import UsageError
 from vallis.core.progress import track
 from vallis.core.rng import Rng
+from vallis.numerics.asking import Asking
 from vallis.numerics.operators import Operator
 from vallis.numerics.probes import Floats, signs, sphere, standard_error, without
 from vallis.numerics.quadrature import Quadrature, Recurrence
@@ -64,7 +65,7 @@ class Sketched:
         return Sketched(samples=samples, stderr=max(float(standard_error(samples)), known))
 
 
-def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
+def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Asking[Sketched]:
     """The trace on a Krylov space, where it is known, plus signs on the rest: a sketch at one product a dimension.
 
     The space grows for as long as a dimension more takes away more of the variance than a probe more, which is decided
@@ -78,7 +79,7 @@ def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor 
         rng: where the vectors come from.
         known: ``(P, k)`` orthonormal vectors; the trace that is meant is that of A on what is orthogonal to them.
     """
-    run = _krylov_space(operator, num_products, rng.child("start"), known)
+    run = yield from _krylov_space(operator, num_products, rng.child("start"), known)
     rows, certain = run.rows(), float(run.quadrature().nodes.sum())
     num_probes = num_products - run.size
     probes = torch.empty(num_probes, operator.size, dtype=torch.float64, device=operator.device)
@@ -87,7 +88,8 @@ def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor 
         z = without(signs(operator, rng.child("probe", place)), known)
         z = without(without(z.to(rows), rows.T), rows.T)
         probes[place] = z
-        products[place] = without(without(operator.matvec(z), known).to(rows), rows.T)
+        product = yield operator, z
+        products[place] = without(without(product, known).to(rows), rows.T)
     forms, squares, lengths = (
         (one @ other.T).cpu().numpy() for one, other in ((probes, products), (products, products), (probes, probes))
     )
@@ -98,30 +100,37 @@ def krylov(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor 
     return Sketched(samples=certain + best.samples, stderr=best.stderr)
 
 
-def hutchplusplus(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
+def hutchplusplus(
+    operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None
+) -> Asking[Sketched]:
     """Hutch++: a third of the products each for a sketch, for its trace, and for signs on the rest; see `krylov`."""
     size = max(1, num_products // 3)
-    sketch = _sketch(operator, size, rng.child("sketch"), known, signs)[1]
+    _, sketch = yield from _sketch(operator, size, rng.child("sketch"), known, signs)
     basis = torch.linalg.qr(sketch).Q
-    certain = sum(_form(operator, column) for column in basis.unbind(1))
+    certain = 0.0
+    for column in basis.unbind(1):
+        certain += yield from _form(operator, column)
     num_probes = num_products - 2 * size
     samples, variance = np.empty(num_probes), SignVariance()
     for probe in track(range(num_probes), "trace", num_probes):
         drawn = signs(operator, rng.child("probe", probe))
         z = without(without(drawn, known), basis)
-        product = _product(operator, z)
+        product = yield from _product(operator, z)
         samples[probe] = certain + float(z @ product)
         must_be_finite(samples[probe])
         variance.add(drawn, without(without(product, basis), known))
     return Sketched.of(samples, variance.value())
 
 
-def xtrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
+def xtrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Asking[Sketched]:
     """XTrace: half of the products for a sketch, half for its trace, and every probe corrects the others' sketch."""
     num_probes = max(1, num_products // 2)
-    probes, sketch = _sketch(operator, num_probes, rng, known, _long)
+    probes, sketch = yield from _sketch(operator, num_probes, rng, known, _long)
     basis, triangle = torch.linalg.qr(sketch)
-    inner = torch.stack([basis.T @ _product(operator, column) for column in basis.unbind(1)], dim=1)
+    columns = []
+    for column in basis.unbind(1):
+        columns.append(basis.T @ (yield from _product(operator, column)))
+    inner = torch.stack(columns, dim=1)
     forms, lengths = (probes * sketch).sum(0), (probes**2).sum(0)
     inside, dimension = basis.T @ probes, _dimension(operator, known)
 
@@ -133,13 +142,13 @@ def xtrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor 
     return _sketched(without_probe, num_probes)
 
 
-def xnystrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Sketched:
+def xnystrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None = None) -> Asking[Sketched]:
     """XNysTrace: all products for one Nystrom sketch, meant for positive semidefinite operators.
 
     Raises:
         UsageError: the operator is clearly not positive semidefinite.
     """
-    probes, sketch = _sketch(operator, num_products, rng, known, _long)
+    probes, sketch = yield from _sketch(operator, num_products, rng, known, _long)
     # A small shift makes it surely positive, whatever its rank; it is taken off again, without noise.
     small = max(torch.finfo(operator.dtype).eps, torch.finfo(torch.float64).eps ** 0.5)
     shift = small * float(sketch.norm()) / operator.size**0.5
@@ -158,7 +167,7 @@ def xnystrace(operator: Operator, num_products: int, rng: Rng, known: torch.Tens
     return _sketched(without_probe, num_products)
 
 
-METHODS: Mapping[str, Callable[[Operator, int, Rng, torch.Tensor | None], Sketched]] = {
+METHODS: Mapping[str, Callable[[Operator, int, Rng, torch.Tensor | None], Asking[Sketched]]] = {
     "krylov": krylov,
     "hutch++": hutchplusplus,
     "xtrace": xtrace,
@@ -166,7 +175,7 @@ METHODS: Mapping[str, Callable[[Operator, int, Rng, torch.Tensor | None], Sketch
 }
 
 
-def _krylov_space(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None) -> Recurrence:
+def _krylov_space(operator: Operator, num_products: int, rng: Rng, known: torch.Tensor | None) -> Asking[Recurrence]:
     """A Krylov space of as many dimensions as pay, where the rest of the products goes into probes."""
     most = max(1, int(num_products * _SHARE_OF_MOST))
     least = max(_LEAST_STEPS, int(num_products * _SHARE_OF_LEAST))
@@ -174,7 +183,7 @@ def _krylov_space(operator: Operator, num_products: int, rng: Rng, known: torch.
     room = most * operator.size * operator.dtype.itemsize
     run = Recurrence(operator, sphere(operator, rng), most, known, row_bytes=room)
     while not run.ended and run.size < most:
-        run.step()
+        yield from run.asking()
         if run.size >= least and not _pays(run, num_products - run.size, _dimension(operator, known)):
             break
     return run
@@ -329,14 +338,14 @@ def _sketch(
     rng: Rng,
     known: torch.Tensor | None,
     draw: Callable[[Operator, Rng], torch.Tensor],
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> Asking[tuple[torch.Tensor, torch.Tensor]]:
     """``(P, count)`` float64 random columns outside of the known ones, and what the operator there makes of them."""
     probes = torch.empty(operator.size, count, dtype=torch.float64, device=operator.device)
     products = torch.empty_like(probes)
     for place in track(range(count), "trace", count):
         probe = without(draw(operator, rng.child("probe", place)), known)
         probes[:, place] = probe
-        products[:, place] = without(_product(operator, probe), known)
+        products[:, place] = without((yield from _product(operator, probe)), known)
     return probes, products
 
 
@@ -345,12 +354,13 @@ def _long(operator: Operator, rng: Rng) -> torch.Tensor:
     return sphere(operator, rng).mul(operator.size**0.5)
 
 
-def _product(operator: Operator, vector: torch.Tensor) -> torch.Tensor:
-    return operator.matvec(vector).double()
+def _product(operator: Operator, vector: torch.Tensor) -> Asking[torch.Tensor]:
+    product = yield operator, vector
+    return product.double()
 
 
-def _form(operator: Operator, vector: torch.Tensor) -> float:
-    found = float(vector.double() @ _product(operator, vector))
+def _form(operator: Operator, vector: torch.Tensor) -> Asking[float]:
+    found = float(vector.double() @ (yield from _product(operator, vector)))
     must_be_finite(found)
     return found
 

@@ -1,0 +1,88 @@
+"""Whether two networks, losses or examples are the same but for numbers that are looked at elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import nn
+
+_INTERNAL = frozenset(vars(nn.Module()))
+
+
+def are_set_up_alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two networks are the same function of their parameters and buffers, as far as their settings tell.
+
+    They consist of layers of the same types, with the same plain attributes, in the same places; parameters and
+    buffers are tied alike. Networks with hooks are not alike, whatever the hooks do.
+    """
+    if one is other:
+        return not _has_hooks(one)
+    places: tuple[dict[int, int], dict[int, int]] = ({}, {})
+    pairs = zip_longest(one.named_modules(remove_duplicate=False), other.named_modules(remove_duplicate=False))
+    return all(
+        mine is not None
+        and theirs is not None
+        and mine[0] == theirs[0]
+        and type(mine[1]) is type(theirs[1])
+        and _settings_agree(mine[1], theirs[1])
+        and _ties(mine[1], places[0]) == _ties(theirs[1], places[1])
+        for mine, theirs in pairs
+    ) and not (_has_hooks(one) or _has_hooks(other))
+
+
+def are_equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal to the last bit, tensors in containers and dataclasses included.
+
+    What can say nothing of it, or raises, is equal to itself alone.
+    """
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+        return alike and (_lie_in_one_place(one, other) or torch.equal(one, other))
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(are_equal(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(are_equal, one, other))
+    if dataclasses.is_dataclass(one):
+        names = [field.name for field in dataclasses.fields(one)]
+        return all(are_equal(getattr(one, name), getattr(other, name)) for name in names)
+    if isinstance(one, nn.Module):
+        numbers = ({**dict(one.named_parameters()), **dict(one.named_buffers())} for one in (one, other))
+        return are_set_up_alike(one, other) and are_equal(*numbers)
+    try:
+        return bool(one == other)
+    except Exception:
+        return False
+
+
+def _lie_in_one_place(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr() and one.stride() == other.stride() and one.numel() > 0
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    if nn.modules.module._has_any_global_hook():
+        return True
+    return any(
+        held
+        for part in module.modules()
+        for name, held in vars(part).items()
+        if name in _INTERNAL and name.endswith("hooks")
+    )
+
+
+def _settings_agree(one: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = ({key: value for key, value in vars(part).items() if key not in _INTERNAL} for part in (one, other))
+    return one.training == other.training and are_equal(mine, theirs)
+
+
+def _ties(part: nn.Module, places: dict[int, int]) -> list[tuple[str, int]]:
+    """The parameters and buffers of a layer, each by when it was met first."""
+    held = (*part._parameters.items(), *part._buffers.items())
+    return [(key, places.setdefault(id(value), len(places))) for key, value in held if value is not None]

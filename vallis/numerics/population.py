@@ -1,0 +1,315 @@
+"""The loss surfaces of K networks of one architecture as one function of K points.
+
+Around a small network on few examples there is more work than in it, and for K of them it is done once: parameters lie
+side by side, and `torch.func.vmap` calls every layer for all. What a network says then differs from what it says alone
+by rounding. Whether networks are alike is asked twice: how they are set up is compared, and so is what each says of its
+first examples, alone and among the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from vallis.core import tree
+from vallis.core.data import Arrays, Batches, Stream
+from vallis.core.functional import call, full_precision
+from vallis.core.objective import Objective, Point
+from vallis.core.types import Batch, Data
+from vallis.numerics.likeness import are_equal, are_set_up_alike
+
+# Beyond so many examples of all members in a batch the layers are all there is, and what they keep leaves the cache.
+MOST_ROWS = 1024
+# Fewer members gain nothing.
+FEWEST = 3
+_PLACES = 64
+# What inputs and targets of their own may take, side by side; beyond, they are put together at every pass.
+_MOST_BYTES = 2**28
+_ROUNDING = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class JointTerm:
+    """One batch of every member, and its share of their objectives.
+
+    Attributes:
+        share: ``(K,)`` float64.
+        batches: of each member.
+        x: the inputs of all, ``(K, B, ...)``, or of one where all have the same; `y` likewise.
+        has_own_x: whether each member has inputs of its own; `has_own_y` likewise.
+    """
+
+    population: Population
+    share: torch.Tensor
+    batches: tuple[Batch, ...]
+    x: Any
+    y: Any
+    has_own_x: bool
+    has_own_y: bool
+
+    @property
+    def batch(self) -> Batch:
+        """That of the first member."""
+        return self.batches[0]
+
+    def outputs(self, point: Point) -> Any:
+        """What the members return at their points, each with a first axis ``(K, ...)``."""
+        ways = (0, 0, 0 if self.has_own_x else None)
+        return torch.func.vmap(self.population.outputs_of_one, ways)(tuple(point), self.population.buffers, self.x)
+
+    def losses(self, point: Point) -> torch.Tensor:
+        """``(K,)`` the mean losses of the batch at the points of the members."""
+        ways = (0, 0, 0 if self.has_own_x else None, 0 if self.has_own_y else None)
+        return torch.func.vmap(self.population.loss_of_one, ways)(tuple(point), self.population.buffers, self.x, self.y)
+
+
+class Population:
+    """K objectives that are alike but for their numbers, see `together`.
+
+    A point is a sequence of tensors ``(K, ...)``, one a trainable parameter; vectors are ``(K, P)``.
+
+    Attributes:
+        members: the objectives.
+        names: the trainable parameters.
+        origin: the members' own points.
+        buffers: everything else that a network needs, by name, ``(K, ...)``.
+    """
+
+    def __init__(self, members: Sequence[Objective]) -> None:
+        first = members[0]
+        self.members = tuple(members)
+        self.names, self.device, self.dtype = first.names, first.device, first.dtype
+        self.num_parameters = first.num_parameters
+        self.origin = tuple(torch.stack(parts) for parts in zip(*(each.origin for each in members), strict=True))
+        self.buffers = {name: torch.stack([each.buffers[name] for each in members]) for name in first.buffers}
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def terms(self) -> Iterator[JointTerm]:
+        """One pass over the examples, a term a batch; a batch that counts nothing is left out."""
+        if self._kept is None:
+            yield from self._read()
+        else:
+            yield from self._kept
+
+    def losses(self, point: Point | None = None) -> torch.Tensor:
+        """``(K,)`` float64: the mean loss of each member at its point, its own if None."""
+        at = self.origin if point is None else point
+        found = torch.zeros(len(self), dtype=torch.float64)
+        with torch.no_grad():
+            for term in self.terms():
+                found += term.share * term.losses(at).double().cpu()
+        return found
+
+    def gradients(self, point: Point | None = None) -> torch.Tensor:
+        """``(K, P)`` the gradients of the members' mean losses."""
+        at = [value.detach().requires_grad_() for value in (self.origin if point is None else point)]
+        found = torch.zeros(len(self), self.num_parameters, dtype=self.dtype, device=self.device)
+        for term in self.terms():
+            with torch.enable_grad():
+                total = term.losses(at).sum()  # each hangs on its own point alone
+            parts = torch.autograd.grad(total, at, allow_unused=True, materialize_grads=True)
+            found += term.share.to(found)[:, None] * self.vectors(parts)
+        return found
+
+    def vectors(self, point: Point) -> torch.Tensor:
+        """``(K, P)`` points as vectors."""
+        return torch.cat([part.reshape(len(self), -1) for part in point], dim=1)
+
+    def point(self, vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Vectors ``(K, P)`` as points."""
+        parts = vectors.split([value[0].numel() for value in self.origin], dim=1)
+        return tuple(part.reshape(value.shape) for part, value in zip(parts, self.origin, strict=True))
+
+    def outputs_of_one(self, params: Point, buffers: dict[str, torch.Tensor], x: Any) -> Any:
+        """What a member returns for its inputs."""
+        return call(self.members[0].module, dict(zip(self.names, params, strict=True)), buffers, x)
+
+    def loss_of_one(self, params: Point, buffers: dict[str, torch.Tensor], x: Any, y: Any) -> torch.Tensor:
+        """The mean loss of a member on its inputs."""
+        outputs = self.outputs_of_one(params, buffers, x)
+        with full_precision():
+            return self.members[0].loss.mean(outputs, y)
+
+    @cached_property
+    def _kept(self) -> list[JointTerm] | None:
+        """The terms of data in memory, which are put together once; None where that would take much memory."""
+        first, kept, size = self.members[0], [], 0
+        if isinstance(first.data, Stream):
+            return None
+        for term in self._read():
+            own = [held for held, is_own in ((term.x, term.has_own_x), (term.y, term.has_own_y)) if is_own]
+            size += sum(leaf.numel() * leaf.element_size() for held in own for leaf in tree.tensors(held))
+            if size > _MOST_BYTES:
+                return None
+            kept.append(term)
+        return kept
+
+    def _read(self) -> Iterator[JointTerm]:
+        count_once(self.members)
+        totals = torch.tensor([each.total_weight for each in self.members], dtype=torch.float64)
+        for batches in self._batches():
+            weights = [each.loss.weight(batch.y) for each, batch in zip(self.members, batches, strict=True)]
+            if any(weight > 0 for weight in weights):
+                x, own_x = _joint([batch.x for batch in batches])
+                y, own_y = _joint([batch.y for batch in batches])
+                share = torch.tensor(weights, dtype=torch.float64) / totals
+                yield JointTerm(self, share, batches, x, y, own_x, own_y)
+
+    def _batches(self) -> Iterator[tuple[Batch, ...]]:
+        first = self.members[0]
+        if all(each.data is first.data for each in self.members):
+            yield from ((batch,) * len(self) for batch in first.batches())
+        else:
+            yield from zip(*(each.batches() for each in self.members), strict=True)
+
+    def _is_proved(self) -> bool:
+        """Whether the members say together what they say alone of their first examples."""
+        try:
+            with torch.no_grad():
+                term = next(self.terms())
+                losses = term.losses(self.origin)
+                outputs = unstacked(term.outputs(self.origin), len(self))
+                return all(
+                    _are_close(found, each.outputs_at(each.origin, batch))
+                    and _are_close(loss, each.loss.mean(found, batch.y))
+                    for each, batch, found, loss in zip(self.members, term.batches, outputs, losses, strict=True)
+                )
+        except Exception:  # whatever they say of it alone
+            return False
+
+
+def together(objectives: Sequence[Objective]) -> list[tuple[tuple[int, ...], Population | None]]:
+    """The populations that some objectives make, with the places of their members.
+
+    Those that would gain nothing, or can only be computed alone, come one by one, with None.
+    """
+    kin: list[list[int]] = []
+    for place, objective in enumerate(objectives):
+        for group in kin:
+            if _are_kin(objectives[group[0]], objective):
+                group.append(place)
+                break
+        else:
+            kin.append([place])
+    found: list[tuple[tuple[int, ...], Population | None]] = []
+    for group in kin:
+        for part in _parts(group, objectives[group[0]]):
+            population = Population([objectives[place] for place in part]) if len(part) >= FEWEST else None
+            if population is not None and population._is_proved():
+                found.append((tuple(part), population))
+            else:
+                found += [((place,), None) for place in part]
+    return found
+
+
+def unstacked(outputs: Any, num_members: int) -> list[Any]:
+    """What each member returned, from what all did ``(K, ...)``."""
+    return [tree.map_tensors(partial(torch.select, dim=0, index=place), outputs) for place in range(num_members)]
+
+
+def _parts(group: list[int], first: Objective) -> list[list[int]]:
+    """A group in parts of a size that pays, as even as may be."""
+    most = max(1, MOST_ROWS // _rows(first))
+    num_parts = -(-len(group) // most)
+    return [group[place::num_parts] for place in range(num_parts)]
+
+
+def _rows(objective: Objective) -> int:
+    """How many rows the largest batch makes of a member; a convolution makes one of every 64 places of an image."""
+    if isinstance(objective.data, Stream):  # which may be long, and is not read for this alone
+        return MOST_ROWS
+    convolves = any(isinstance(part, nn.modules.conv._ConvNd) for part in objective.module.modules())
+    return max((len(batch) * (_places(batch) if convolves else 1) for batch in objective.data), default=1)
+
+
+def _places(batch: Batch) -> int:
+    shapes = [leaf.shape[2:] for leaf in tree.tensors(batch.x)]
+    return max((-(-shape.numel() // _PLACES) for shape in shapes if shape), default=1)
+
+
+def _are_kin(one: Objective, other: Objective) -> bool:
+    if one is other:
+        return True
+    same = one.names == other.names and (one.dtype, one.device) == (other.dtype, other.device)
+    return (
+        same
+        and _shapes(one.origin) == _shapes(other.origin)
+        and {name: _shapes([held]) for name, held in one.buffers.items()}
+        == {name: _shapes([held]) for name, held in other.buffers.items()}
+        and are_equal(one.loss, other.loss)
+        and _lie_alike(one.data, other.data)
+        and _count_alike(one, other)
+        and are_set_up_alike(one.module, other.module)
+    )
+
+
+def _shapes(tensors: Sequence[torch.Tensor]) -> list[tuple[torch.Size, torch.dtype]]:
+    return [(tensor.shape, tensor.dtype) for tensor in tensors]
+
+
+def _lie_alike(one: Data, other: Data) -> bool:
+    """Whether examples come in batches of the same shapes."""
+    if one is other:
+        return True
+    if type(one) is not type(other) or not isinstance(one, (Arrays, Batches)) or len(one) != len(other):
+        return False
+    if isinstance(one, Arrays) and isinstance(other, Arrays) and one.batch_size != other.batch_size:
+        return False
+    return [_layout(batch) for batch in one] == [_layout(batch) for batch in other]
+
+
+def _layout(batch: Batch) -> Any:
+    return _shapes(tree.tensors(batch.x)), _shapes(tree.tensors(batch.y))
+
+
+def _count_alike(one: Objective, other: Objective) -> bool:
+    """Whether the same batches count something."""
+    if one.data is other.data:
+        return True
+    return [one.loss.weight(batch.y) > 0 for batch in one.data] == [
+        other.loss.weight(batch.y) > 0 for batch in other.data
+    ]
+
+
+def count_once(objectives: Sequence[Objective]) -> None:
+    """What counts is counted once for all that look at the same object by the same loss."""
+    known: dict[int, list[Objective]] = {}
+    for objective in objectives:
+        for other in known.setdefault(id(objective.data), []):
+            if are_equal(other.loss, objective.loss):
+                objective.counts_as(other)
+                break
+        else:
+            known[id(objective.data)].append(objective)
+
+
+def _joint(parts: Sequence[Any]) -> tuple[Any, bool]:
+    """The trees of all members as one ``(K, ...)``, or that of the first, where all are the same."""
+    first = parts[0]
+    if all(part is first or are_equal(part, first) for part in parts[1:]):
+        return first, False
+    leaves = zip(*(tree.tensors(part) for part in parts), strict=True)
+    stacked = iter([torch.stack(each) for each in leaves])
+    return tree.map_tensors(lambda _: next(stacked), first), True
+
+
+def _are_close(found: Any, wanted: Any) -> bool:
+    pairs = list(zip(tree.tensors(found), tree.tensors(wanted), strict=True))
+    return bool(pairs) and all(
+        one.shape == other.shape
+        and torch.allclose(
+            one.double(),
+            other.double(),
+            rtol=_ROUNDING,
+            atol=_ROUNDING * float(other.double().abs().nan_to_num(0, 0, 0).amax()) if other.numel() else 0.0,
+            equal_nan=True,
+        )
+        for one, other in pairs
+    )
