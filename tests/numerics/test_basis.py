@@ -9,6 +9,7 @@ import torch
 from tests.numerics.test_spectra import rotated
 from vallis.core.errors import UsageError
 from vallis.core.rng import Rng
+from vallis.numerics.asking import answered
 from vallis.numerics.basis import Basis
 from vallis.numerics.operators import Dense
 
@@ -19,7 +20,7 @@ MATRIX = rotated(torch.linspace(-1.0, 3.0, P, dtype=torch.float64) ** 3)
 def grown(matrix: torch.Tensor, steps: int, capacity: int = P) -> Basis:
     basis = Basis(Dense(matrix), capacity)
     for step in range(steps):
-        basis.follow(Rng(0).child(step))
+        answered(basis.follow(Rng(0).child(step)))
     return basis
 
 
@@ -30,8 +31,8 @@ def rows_of(basis: Basis) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_rows_are_orthonormal_and_the_projection_is_that_of_the_matrix(dtype: torch.dtype) -> None:
     basis = grown(MATRIX.to(dtype), 40)
-    basis.wander(Rng(0).child("elsewhere"))
-    basis.follow(Rng(0))
+    answered(basis.wander(Rng(0).child("elsewhere")))
+    answered(basis.follow(Rng(0)))
     rows = rows_of(basis).double()
     small = 1e-12 if dtype == torch.float64 else 1e-5
     torch.testing.assert_close(rows @ rows.T, torch.eye(42, dtype=torch.float64), rtol=0, atol=small)
@@ -62,14 +63,14 @@ def residuals(basis: Basis, combinations: np.ndarray, values: np.ndarray) -> np.
 def test_bounds_are_never_below_the_residuals_and_exact_with_one_end(wandering: bool, restart: bool) -> None:
     basis = grown(MATRIX, 12)
     if wandering:
-        basis.wander(Rng(0).child("elsewhere"))
+        answered(basis.wander(Rng(0).child("elsewhere")))
         for step in range(4):
-            basis.follow(Rng(step))
+            answered(basis.follow(Rng(step)))
     if restart:
         values, combinations = basis.ritz()
         basis.compress(values[-6:], combinations[:, -6:])
         for step in range(3):
-            basis.follow(Rng(step))
+            answered(basis.follow(Rng(step)))
     values, combinations = basis.ritz()
     true = residuals(basis, combinations, values)
     bounds = basis.bounds(combinations)
@@ -83,7 +84,7 @@ def test_a_thick_restart_continues_the_same_space() -> None:
     basis = grown(MATRIX, 20)
     values, combinations = basis.ritz()
     basis.compress(values, combinations)  # throws nothing away
-    basis.follow(Rng(0))
+    answered(basis.follow(Rng(0)))
     longer, _ = grown(MATRIX, 21).ritz()
     np.testing.assert_allclose(basis.ritz()[0], longer, atol=1e-10)
 
@@ -114,7 +115,7 @@ def test_after_a_breakdown_a_random_direction_goes_on() -> None:
     basis = grown(matrix, 2)
     assert basis.num_open == 0  # two distinct eigenvalues: a Krylov space has two dimensions
     for step in range(18):
-        basis.follow(Rng(1).child(step))
+        answered(basis.follow(Rng(1).child(step)))
     assert basis.complete
     np.testing.assert_allclose(basis.ritz()[0], [1.0] * 10 + [2.0] * 10, atol=1e-12)
 

@@ -8,6 +8,7 @@ import torch
 
 from tests.numerics.test_spectra import rotated
 from vallis.core.errors import UsageError
+from vallis.numerics.asking import answered
 from vallis.numerics.dense import dense_spectrum
 from vallis.numerics.operators import Dense
 from vallis.numerics.wanted import Wanted
@@ -17,7 +18,7 @@ VALUES = torch.tensor([-2.0, -2.0, 0.0, 1.0, 5.0, 5.0, 5.0], dtype=torch.float64
 
 def test_both_ends_with_multiplicities() -> None:
     matrix = rotated(VALUES)
-    found = dense_spectrum(Dense(matrix), Wanted(largest=4, smallest=3))
+    found = answered(dense_spectrum(Dense(matrix), Wanted(largest=4, smallest=3)))
     np.testing.assert_allclose(found.largest.values, [5, 5, 5, 1], atol=1e-12)
     np.testing.assert_allclose(found.smallest.values, [-2, -2, 0], atol=1e-12)
     for pairs in (found.largest, found.smallest):
@@ -29,7 +30,7 @@ def test_both_ends_with_multiplicities() -> None:
 
 
 def test_no_pairs_of_one_end() -> None:
-    found = dense_spectrum(Dense(rotated(VALUES)), Wanted(largest=0, smallest=7))
+    found = answered(dense_spectrum(Dense(rotated(VALUES)), Wanted(largest=0, smallest=7)))
     assert len(found.largest) == 0
     np.testing.assert_allclose(found.smallest.values, VALUES, atol=1e-12)
 
@@ -38,27 +39,29 @@ def test_residuals_tell_of_what_is_wrong_with_the_products() -> None:
     """Of products that are not quite symmetric the residual is the distance to an eigenpair, not zero."""
     matrix = rotated(VALUES)
     matrix[0, 1] += 1e-6
-    found = dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0), tolerance=1e-8).largest
+    found = answered(dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0), tolerance=1e-8)).largest
     assert 1e-8 < found.residuals.max() < 2e-6
     assert not found.converged.all()
-    assert dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0), tolerance=1e-4).largest.converged.all()
+    assert answered(
+        dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0), tolerance=1e-4)
+    ).largest.converged.all()
 
 
 def test_what_is_not_symmetric_is_refused() -> None:
     matrix = rotated(VALUES)
     matrix[0, 1] += 1e-3
     with pytest.raises(UsageError, match=r"a symmetric operator was required, .* differ by 0\.001"):
-        dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0))
+        answered(dense_spectrum(Dense(matrix), Wanted(largest=7, smallest=0)))
 
 
 def test_nan_is_refused() -> None:
     matrix = rotated(VALUES)
     matrix[2, 2] = torch.nan
     with pytest.raises(UsageError, match="finite products were required"):
-        dense_spectrum(Dense(matrix), Wanted(largest=1, smallest=1))
+        answered(dense_spectrum(Dense(matrix), Wanted(largest=1, smallest=1)))
 
 
 def test_by_magnitude_from_both_ends() -> None:
-    found = dense_spectrum(Dense(rotated(VALUES)), Wanted(magnitude=5))
+    found = answered(dense_spectrum(Dense(rotated(VALUES)), Wanted(magnitude=5)))
     np.testing.assert_allclose(found.largest.values, [5, 5, 5], atol=1e-12)
     np.testing.assert_allclose(found.smallest.values, [-2, -2], atol=1e-12)

@@ -57,6 +57,18 @@ def answered_together(
     return [found[place] for place in range(len(solvers))]
 
 
+def matrix_of(operator: Operator) -> Asking[torch.Tensor]:
+    """``(P, P)`` the matrix; an operator that has none at hand is asked for P products."""
+    if type(operator).dense is not Operator.dense:
+        return operator.dense()
+    columns = torch.empty(operator.shape, dtype=operator.dtype, device=operator.device)
+    for place in range(operator.size):
+        unit = torch.zeros(operator.size, dtype=operator.dtype, device=operator.device)
+        unit[place] = 1
+        columns[:, place] = yield operator, unit
+    return columns
+
+
 def _next(solver: Asking[Found], product: torch.Tensor | None, found: dict[int, Found], place: int) -> Question | None:
     """What it asks next; None once it has found its answer, which is put down."""
     try:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.rng import Rng
+from vallis.numerics.asking import Asking
 from vallis.numerics.operators import Operator
 from vallis.numerics.probes import sphere
 from vallis.numerics.spectra import explained_by_rounding, must_be_finite, must_have_been_symmetric
@@ -96,8 +97,10 @@ class Basis:
         """The rows and their products ``(m, P)``, as they lie."""
         return self._rows[: self.size], self._products[: self.size]
 
-    def follow(self, rng: Rng, wanted: Floats | None = None) -> None:
-        """Adds the direction of an open end and its product; where all are closed, a random direction instead.
+    def follow(self, rng: Rng, wanted: Floats | None = None) -> Asking[None]:
+        """Adds the direction of an open end and its product, for which it asks.
+
+        Where all ends are closed, a random direction takes its place.
 
         Args:
             rng: for the random direction.
@@ -110,17 +113,17 @@ class Basis:
             rest = float(vector.norm())
             if rest**2 > torch.finfo(self.operator.dtype).eps:
                 self._ends.remove(end)
-                self._append(vector / rest if rest > 0.5 else self._normalised(vector))
+                yield from self._append(vector / rest if rest > 0.5 else self._normalised(vector))
                 return
             # Other directions have covered it meanwhile.
             end.vector, end.coefficients = vector[:0], end.coefficients * rest
-        self.wander(rng)
+        yield from self.wander(rng)
 
-    def wander(self, rng: Rng) -> None:
-        """Adds a random direction and its product; the open ends stay open."""
+    def wander(self, rng: Rng) -> Asking[None]:
+        """Adds a random direction and its product, for which it asks; the open ends stay open."""
         drawn = torch.randn(self.operator.size, generator=rng.torch(), dtype=torch.float64)
         vector, _ = self._outside(drawn.to(device=self.operator.device, dtype=self.operator.dtype))
-        self._append(self._normalised(vector))
+        yield from self._append(self._normalised(vector))
 
     def ritz(self) -> tuple[Floats, Floats]:
         """Ritz values ``(m,)``, rising, and ``(m, m)`` the combinations of rows they belong to, as columns."""
@@ -168,8 +171,8 @@ class Basis:
         products -= values[:, None] * vectors
         return values.cpu().numpy(), vectors.T, products.norm(dim=1).cpu().numpy()
 
-    def _append(self, vector: torch.Tensor) -> None:
-        product = self.operator.matvec(vector)
+    def _append(self, vector: torch.Tensor) -> Asking[None]:
+        product = yield self.operator, vector
         norm = _length(product)
         must_be_finite(norm)
         place = self.size
@@ -177,7 +180,7 @@ class Basis:
         self.size += 1
         self._ritz = None
         rest, coefficients = self._outside(product)
-        self._must_be_symmetric(vector, coefficients[:-1])
+        yield from self._must_be_symmetric(vector, coefficients[:-1])
         column = coefficients.cpu().double().numpy()
         self._projected[place, : self.size] = self._projected[: self.size, place] = column
         for end in self._ends:
@@ -185,7 +188,7 @@ class Basis:
         self._scale = max(self._scale, norm)
         self._ends.append(self._end(rest, place))
 
-    def _must_be_symmetric(self, vector: torch.Tensor, coefficients: torch.Tensor) -> None:
+    def _must_be_symmetric(self, vector: torch.Tensor, coefficients: torch.Tensor) -> Asking[None]:
         """Compares what the new product says of the old rows with what the old products say of the new row."""
         if not len(coefficients):
             return
@@ -193,7 +196,8 @@ class Basis:
         if not explained_by_rounding(difference, self._scale, self.operator.dtype):
             # A start that the operator takes to nearly nothing leaves only rounding: of what, a random vector shows.
             other = sphere(self.operator, Rng().child("symmetry")).to(vector)
-            self._scale = max(self._scale, _length(self.operator.matvec(other)))
+            product = yield self.operator, other
+            self._scale = max(self._scale, _length(product))
             must_have_been_symmetric(difference, self._scale, self.operator.dtype)
 
     def _end(self, rest: torch.Tensor, place: int) -> _End:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from vallis.core.types import Note
+from vallis.numerics.asking import Asking, answered, matrix_of
 from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Eigenpairs, Spectrum, must_be_finite, must_have_been_symmetric
 from vallis.numerics.wanted import Wanted
@@ -17,13 +18,13 @@ def symmetric_matrix(operator: Operator) -> torch.Tensor:
     Raises:
         UsageError: a product is not finite, or the operator is not symmetric.
     """
-    matrix = _written_out(operator)
+    matrix = answered(_written_out(operator))
     return (matrix + matrix.T) / 2
 
 
-def _written_out(operator: Operator) -> torch.Tensor:
+def _written_out(operator: Operator) -> Asking[torch.Tensor]:
     """As its products say, which may be symmetric up to rounding only."""
-    matrix = operator.dense().double()
+    matrix = (yield from matrix_of(operator)).double()
     must_be_finite(float(matrix.abs().sum()))
     difference, scale = float((matrix - matrix.T).abs().max()), float(matrix.norm(dim=0).max())
     must_have_been_symmetric(difference, scale, operator.dtype)
@@ -32,8 +33,8 @@ def _written_out(operator: Operator) -> torch.Tensor:
 
 def dense_spectrum(
     operator: Operator, wanted: Wanted, tolerance: float = np.inf, notes: tuple[Note, ...] = ()
-) -> Spectrum:
-    """The wanted pairs by P products and a dense solver in float64, multiplicities included.
+) -> Asking[Spectrum]:
+    """The wanted pairs by P products, which it asks for, and a dense solver in float64, multiplicities included.
 
     Args:
         operator: of the P parameters.
@@ -44,7 +45,7 @@ def dense_spectrum(
     Raises:
         UsageError: a product is not finite, or the operator is not symmetric.
     """
-    matrix = _written_out(operator)
+    matrix = yield from _written_out(operator)
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
     scale = float(values.abs().max())
     places = wanted.places(values.cpu().numpy())

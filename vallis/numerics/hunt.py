@@ -10,6 +10,7 @@ import torch
 from vallis.core.progress import bar
 from vallis.core.rng import Rng
 from vallis.core.types import Note
+from vallis.numerics.asking import Asking
 from vallis.numerics.basis import Basis
 from vallis.numerics.operators import Operator
 from vallis.numerics.parts import Parts
@@ -47,8 +48,8 @@ class Hunt:
         self._next_look = self._count
         self._found: Eigenpairs | None = None
 
-    def run(self, search: int, start: torch.Tensor | None, notes: tuple[Note, ...]) -> Spectrum:
-        """Expands until the wanted pairs have converged, and a search finds no others.
+    def run(self, search: int, start: torch.Tensor | None, notes: tuple[Note, ...]) -> Asking[Spectrum]:
+        """Asks for products until the wanted pairs have converged, and a search finds no others.
 
         Args:
             search: products spent on looking elsewhere.
@@ -56,15 +57,16 @@ class Hunt:
             notes: what there is to say already.
         """
         with bar("eigenvalues", self._max_products) as self._moving:
-            self._begin(start)
-            stop = self._converge()
+            yield from self._begin(start)
+            stop = yield from self._converge()
             while stop == "converged" and search and not self._basis.complete:
-                before, spent = self._wanted_values(), self._look_elsewhere(search)
+                before = self._wanted_values()
+                spent = yield from self._look_elsewhere(search)
                 cut_short, least = spent < search and not self._basis.complete, min(search, FEWEST_TO_SEARCH)
                 if cut_short:
                     notes = (*notes, _cut_short(spent, search))
                     search = 0
-                stop = self._converge()
+                stop = yield from self._converge()
                 if cut_short and spent < least and stop == "converged":
                     stop = "max_products"
                 after = self._wanted_values()
@@ -82,27 +84,28 @@ class Hunt:
 
     # ------------------------------------------------------------------------------------------- where it begins
 
-    def _begin(self, start: torch.Tensor | None) -> None:
+    def _begin(self, start: torch.Tensor | None) -> Asking[None]:
         if start is not None:
             row = start.detach().double().sum(dim=1)
             row = (row / row.norm()).to(device=self._operator.device, dtype=self._operator.dtype)[None]
-            self._begin_with(row, self._operator.matvec(row[0])[None], 1)
+            product = yield self._operator, row[0]
+            self._begin_with(row, product[None], 1)
         elif isinstance(self._operator, Parts):
-            self._begin_with_most(self._operator)
+            yield from self._begin_with_most(self._operator)
 
-    def _begin_with_most(self, operator: Parts) -> None:
+    def _begin_with_most(self, operator: Parts) -> Asking[None]:
         """Finds what the cheap part has, and adds what the rest makes of it."""
         first = Hunt(operator.most, self._wanted, self._standard.tolerance, self._max_products, self._rng.child("most"))
         first._moving = self._moving
         while not first._hopeful() and first._spent < self._max_products:
-            first._expand()
+            yield from first._expand()
         values, combinations = first._basis.ritz()
         places = self._wanted.places(values)
         self._beyond = np.delete(values, places)
         first._basis.compress(values[places], combinations[:, places])
         rows, products = first._basis.held()
         for row, product in zip(rows, products, strict=True):
-            product += operator.rest.matvec(row)
+            product += yield operator.rest, row
         cheap, dear = operator.cost_fraction, 1 - operator.cost_fraction
         self._begin_with(rows, products, first._spent * cheap + len(rows) * dear)
 
@@ -117,7 +120,7 @@ class Hunt:
 
     # ------------------------------------------------------------------------------------------- how it goes on
 
-    def _converge(self) -> Stop:
+    def _converge(self) -> Asking[Stop]:
         """Expands until the wanted pairs have converged, or there is a reason to stop without."""
         while True:
             stop = self._verdict()
@@ -125,7 +128,7 @@ class Hunt:
                 return stop
             if self._spent + 1 > self._max_products:
                 return "max_products"
-            self._expand()
+            yield from self._expand()
 
     def _verdict(self) -> Stop | None:
         """Looks at the bounds, which are free, and where they promise convergence at the residuals; None goes on."""
@@ -155,17 +158,17 @@ class Hunt:
         places = self._wanted.places(values)
         return values[places], self._basis.bounds(combinations[:, places])
 
-    def _expand(self, how: Literal["wanted", "newest", "random"] = "wanted") -> None:
+    def _expand(self, how: Literal["wanted", "newest", "random"] = "wanted") -> Asking[None]:
         if self._basis.size == self._basis.capacity:
             self._restart()
         stream = self._rng.child("direction", self._num_steps)
         if how == "random":
-            self._basis.wander(stream)
+            yield from self._basis.wander(stream)
         elif how == "newest" or self._basis.num_open < 2:
-            self._basis.follow(stream)
+            yield from self._basis.follow(stream)
         else:
             values, combinations = self._basis.ritz()
-            self._basis.follow(stream, combinations[:, self._unmet(values, combinations)])
+            yield from self._basis.follow(stream, combinations[:, self._unmet(values, combinations)])
         self._found = None
         self._num_steps += 1
         self._spent += 1
@@ -184,11 +187,11 @@ class Hunt:
         self._basis.compress(values[kept], combinations[:, kept])
         self._next_look = min(self._next_look, self._basis.size + 1)
 
-    def _look_elsewhere(self, search: int) -> int:
+    def _look_elsewhere(self, search: int) -> Asking[int]:
         """Grows a second Krylov space from a random start; how many products that took."""
         spent = 0
         while spent < search and self._spent + 1 <= self._max_products and not self._basis.complete:
-            self._expand("newest" if spent else "random")
+            yield from self._expand("newest" if spent else "random")
             spent += 1
         self._next_look = self._basis.size
         return spent

@@ -17,6 +17,7 @@ import torch
 from vallis.core.errors import SettingsError, UsageError
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
+from vallis.numerics.asking import Asking, answered
 from vallis.numerics.dense import dense_spectrum
 from vallis.numerics.hunt import FEWEST_TO_SEARCH, Hunt
 from vallis.numerics.operators import Operator, must_be_symmetric
@@ -69,6 +70,36 @@ def eigenpairs(
         UsageError: the operator is not symmetric, a product is not finite, or the start has another shape or points
             nowhere.
     """
+    return answered(
+        finding(
+            operator,
+            largest=largest,
+            smallest=smallest,
+            magnitude=magnitude,
+            rng=rng,
+            tolerance=tolerance,
+            max_products=max_products,
+            search=search,
+            start=start,
+            dense_size=dense_size,
+        )
+    )
+
+
+def finding(
+    operator: Operator,
+    *,
+    largest: int = 0,
+    smallest: int = 0,
+    magnitude: int = 0,
+    rng: Rng,
+    tolerance: float = 1e-4,
+    max_products: int = 1000,
+    search: int | None = None,
+    start: torch.Tensor | None = None,
+    dense_size: int = DENSE_SIZE,
+) -> Asking[Spectrum]:
+    """What `eigenpairs` does, as what asks for its products; see there."""
     must_be_rng(rng)
     must_be_symmetric(operator)
     _must_count(largest=largest, smallest=smallest, magnitude=magnitude, max_products=max_products)
@@ -84,10 +115,10 @@ def eigenpairs(
     notes = _clamped(operator.size, wanted.most)
     wanted = wanted.within(operator.size)
     if operator.size <= min(dense_size, max_products):
-        return dense_spectrum(operator, wanted, tolerance, notes)
+        return (yield from dense_spectrum(operator, wanted, tolerance, notes))
     if start is not None:
         _must_span(start, operator.size)
-    return Hunt(operator, wanted, tolerance, max_products, rng).run(search, start, notes)
+    return (yield from Hunt(operator, wanted, tolerance, max_products, rng).run(search, start, notes))
 
 
 def _must_count(**counts: object) -> None:

@@ -32,7 +32,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.progress import track, unseen
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
-from vallis.numerics.asking import Asking, answered, answered_together
+from vallis.numerics.asking import Asking, answered, answered_together, matrix_of
 from vallis.numerics.hessians import Hessians
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import (
@@ -279,11 +279,7 @@ def _rest_exactly(operator: Operator, known: Eigenpairs, vectors: torch.Tensor) 
 
 
 def _exact(operator: Operator) -> Asking[Trace]:
-    value = 0.0
-    for place in track(range(operator.size), "trace", operator.size):
-        unit = torch.zeros(operator.size, dtype=operator.dtype, device=operator.device)
-        unit[place] = 1
-        product = yield operator, unit
-        value += float(product[place])
+    matrix = yield from matrix_of(operator)
+    value = float(matrix.double().trace())
     must_be_finite(value)
     return Trace(value=value, stderr=0.0, samples=np.empty(0), num_products=operator.size, method="exact")
