@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vallis.numerics.residual import Residual as Residual
     from vallis.report.examine import examine as examine
     from vallis.run.measure import measure as measure
+    from vallis.run.measure import measure_many as measure_many
     from vallis.run.population import train_all as train_all
     from vallis.run.train import train as train
 
@@ -50,6 +51,7 @@ __all__ = [
     "examine",
     "load",
     "measure",
+    "measure_many",
     "objective_of",
     "train",
     "train_all",
@@ -71,6 +73,7 @@ _HOMES = {
     "examine": "vallis.report.examine",
     "load": "vallis.core.catalog",
     "measure": "vallis.run.measure",
+    "measure_many": "vallis.run.measure",
     "objective_of": "vallis.numerics.at",
     "train": "vallis.run.train",
     "train_all": "vallis.run.population",

@@ -145,6 +145,15 @@ class Measurement(Protocol):
 
 
 @runtime_checkable
+class MeasuresMany(Protocol):
+    """What a `Measurement` of a solution offers beside, if it can look at many in one computation."""
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        """The answer for each, the same as `measure` gives, up to rounding; the subjects are untouched."""
+        ...
+
+
+@runtime_checkable
 class Watcher(Protocol):
     """A measurement that watches training (``takes = "training"``): it sees every step, and may not change any.
 

@@ -25,6 +25,8 @@ from vallis.numerics.likeness import are_equal, are_set_up_alike
 
 # Beyond so many examples of all members in a batch the layers are all there is, and what they keep leaves the cache.
 MOST_ROWS = 1024
+# Nor do large networks gain anything, and whoever solves something for each of them holds many vectors of each.
+_MOST_NUMBERS = 2**22
 # Fewer members gain nothing.
 FEWEST = 3
 _PLACES = 64
@@ -190,6 +192,8 @@ def together(objectives: Sequence[Objective]) -> list[tuple[tuple[int, ...], Pop
 
     Those that would gain nothing, or can only be computed alone, come one by one, with None.
     """
+    if len(objectives) < FEWEST:
+        return [((place,), None) for place in range(len(objectives))]
     kin: list[list[int]] = []
     for place, objective in enumerate(objectives):
         for group in kin:
@@ -216,7 +220,7 @@ def unstacked(outputs: Any, num_members: int) -> list[Any]:
 
 def _parts(group: list[int], first: Objective) -> list[list[int]]:
     """A group in parts of a size that pays, as even as may be."""
-    most = max(1, MOST_ROWS // _rows(first))
+    most = max(1, min(MOST_ROWS // _rows(first), _MOST_NUMBERS // first.num_parameters))
     num_parts = -(-len(group) // most)
     return [group[place::num_parts] for place in range(num_parts)]
 

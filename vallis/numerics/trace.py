@@ -20,7 +20,6 @@ for the other methods see `vallis.numerics.trace_sketch`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,11 +28,10 @@ import torch
 from numpy.typing import NDArray
 
 from vallis.core.errors import SettingsError
-from vallis.core.progress import track, unseen
+from vallis.core.progress import track
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
-from vallis.numerics.asking import Asking, answered, answered_together, matrix_of
-from vallis.numerics.hessians import Hessians
+from vallis.numerics.asking import Asking, answered, matrix_of
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import (
     agree,
@@ -167,28 +165,6 @@ def trace(
     """
     asking = tracing(operator, num_probes=num_probes, rng=rng, known=known, method=method, exact_size=exact_size)
     return answered(asking)
-
-
-def traces(
-    hessians: Hessians, *, num_probes: int, rng: Rng, known: Sequence[Eigenpairs | None] = (), method: Method = "auto"
-) -> list[Trace]:
-    """The traces of the Hessians of several networks, whose products are made together.
-
-    Each is what `trace` finds, with the same vectors, up to rounding.
-
-    Args:
-        hessians: of K networks.
-        num_probes: how many products may be spent on each.
-        rng: where the vectors of each come from.
-        known: of each network; see `trace`.
-        method: see `trace`.
-    """
-    solvers = [
-        tracing(hessians[place], num_probes=num_probes, rng=rng, known=pairs, method=method)
-        for place, pairs in zip(range(len(hessians)), known or [None] * len(hessians), strict=True)
-    ]
-    with unseen():
-        return answered_together(solvers, hessians.answer)
 
 
 def tracing(

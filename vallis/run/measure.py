@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from vallis.core import catalog
 from vallis.core.errors import SettingsError, UsageError
-from vallis.core.protocols import PATHS, Measurement
+from vallis.core.protocols import PATHS, Measurement, MeasuresMany
 from vallis.core.rng import Rng
 from vallis.core.spec import build, name_of
 from vallis.core.types import Failed, NotApplicable, Note, Outcome, Result, Solution
@@ -36,13 +36,56 @@ def measure(subject: Any, what: Measurement | str, /, **settings: Any) -> Outcom
         SettingsError: a setting is unknown or of the wrong type, or settings came with a measurement that has its own.
         UsageError: the measurement takes something else than the subject.
     """
-    if settings and not isinstance(what, str):
-        raise SettingsError(f"settings go with a name, {name_of(what)} has its own: give them to its class")
-    part = build(catalog.load("measurements", what), settings) if isinstance(what, str) else what
-    if not _suits(part, subject):
-        wanted = _TAKES.get(part.takes, "a training to watch")
-        raise UsageError(f"{name_of(part)} takes {wanted}, a {type(subject).__name__} came: give it that")
+    part = _part(what, settings)
+    _must_suit(part, subject)
     return _ask(part, subject)
+
+
+def measure_many(subjects: Iterable[Any], what: Measurement | str, /, **settings: Any) -> list[Outcome]:
+    """One measurement of many networks, as one computation where it and their architectures allow.
+
+    Small networks of one architecture on few examples are evaluated side by side, see
+    `vallis.numerics.population.together`; examples that they share are read once in any case. The numbers are those of
+    `measure`, up to rounding. What raises becomes `Failed`, and the others go on.
+
+    Args:
+        subjects: each as `measure` takes it.
+        what: a measurement, or the name of one; the same for all.
+        settings: with a name, its settings.
+
+    Returns:
+        The outcomes, in the order of the subjects.
+
+    Raises:
+        UnknownPart: no measurement has this name.
+        SettingsError: a setting is unknown or of the wrong type, or settings came with a measurement that has its own.
+        UsageError: one of the subjects is not what the measurement takes.
+    """
+    part, held = _part(what, settings), list(subjects)
+    for subject in held:
+        _must_suit(part, subject)
+    together = _together(part, held)
+    with ticking("networks measured", len(held)) as moving:
+        moving.update(len(together))
+        found = []
+        for place, subject in enumerate(held):
+            known = together.get(place)
+            found.append(attempt(part, subject) if known is None else known)
+            moving.update(known is None)
+    return found
+
+
+def _together(part: Measurement, subjects: Sequence[Any]) -> dict[int, Outcome]:
+    """The outcomes of those that can be measured together, by their places."""
+    if part.takes != "solution" or not isinstance(part, MeasuresMany) or len(subjects) < 2:
+        return {}
+    able = [place for place, subject in enumerate(subjects) if _lacking(part, subject) is None]
+    try:
+        with isolated():
+            outcomes = part.measure_many([subjects[place] for place in able], _stream(part))
+    except RAISED:  # whoever it was says so when it is asked alone
+        return {}
+    return dict(zip(able, outcomes, strict=True))
 
 
 def measure_all(
@@ -65,6 +108,19 @@ def measure_all(
     return found
 
 
+def _part(what: Measurement | str, settings: Mapping[str, Any]) -> Measurement:
+    if settings and not isinstance(what, str):
+        raise SettingsError(f"settings go with a name, {name_of(what)} has its own: give them to its class")
+    found: Measurement = build(catalog.load("measurements", what), settings) if isinstance(what, str) else what
+    return found
+
+
+def _must_suit(part: Measurement, subject: Any) -> None:
+    if not _suits(part, subject):
+        wanted = _TAKES.get(part.takes, "a training to watch")
+        raise UsageError(f"{name_of(part)} takes {wanted}, a {type(subject).__name__} came: give it that")
+
+
 def attempt(part: Measurement, subject: Any) -> Outcome:
     """One measurement that cannot raise: `NotApplicable` where the subject does not suit, `Failed` on an exception."""
     if not _suits(part, subject):
@@ -80,13 +136,16 @@ def _ask(part: Measurement, subject: Any) -> Outcome:
     lacking = _lacking(part, subject)
     if lacking is not None:
         return NotApplicable(note=lacking)
-    # One stream for all solutions: random directions are then the same for all models of a study, which pairs them.
-    rng = Rng(0).child("measure", name_of(part))
     with isolated():
-        outcome = part.measure(subject, rng)
+        outcome = part.measure(subject, _stream(part))
     if not isinstance(outcome, (Result, NotApplicable, Failed)):
         raise TypeError(f"{name_of(part)} must return an Outcome, it returned a {type(outcome).__name__}")
     return outcome
+
+
+def _stream(part: Measurement) -> Rng:
+    """One for all solutions: random directions are then the same for all models of a study, which pairs them."""
+    return Rng(0).child("measure", name_of(part))
 
 
 def _suits(part: Measurement, subject: Any) -> bool:

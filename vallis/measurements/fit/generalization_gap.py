@@ -12,7 +12,7 @@ Says little when: the test examples come from elsewhere than the training exampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,11 +22,12 @@ import torch
 from vallis.core.errors import LossError
 from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
-from vallis.core.objective import Objective
+from vallis.core.objective import Objective, Term
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
+from vallis.numerics.joint_passes import passes
 from vallis.numerics.means import Floats, minus, ratio
 from vallis.numerics.proportions import share_by_example
 from vallis.numerics.scores import Judged, judge
@@ -61,12 +62,19 @@ class GeneralizationGap:
         return cls()
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        solution: Solution = subject
-        sides = {"train": _side(surface(solution, self.split).objective)}
+        return self.measure_many((subject,), rng)[0]
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        tested = [place for place, each in enumerate(subjects) if self.test_split in each.task.splits]
+        train = _sides([surface(each, self.split).objective for each in subjects])
+        found = _sides([surface(subjects[place], self.test_split).objective for place in tested])
+        test = dict(zip(tested, found, strict=True))
+        return [self._result(each, train[place], test.get(place)) for place, each in enumerate(subjects)]
+
+    def _result(self, solution: Solution, train: _Side, test: _Side | None) -> Result:
+        sides = {"train": train} if test is None else {"train": train, "test": test}
         notes = []
-        if self.test_split in solution.task.splits:
-            sides["test"] = _side(surface(solution, self.test_split).objective)
-        else:
+        if test is None:
             text = f"There is no split {self.test_split!r}, so nothing can be said of examples that were not seen."
             notes.append(Note(code="no_test_split", text=text))
         values: dict[str, Estimate | Array] = {}
@@ -109,22 +117,36 @@ class _Side:
     notes: list[Note]
 
 
-def _side(objective: Objective) -> _Side:
-    losses = _Losses()
-    answers: _Answers | None = _Answers()
+def _sides(objectives: Sequence[Objective]) -> list[_Side]:
+    seen = [_Seen(objective) for objective in objectives]
     with torch.no_grad():
-        for term in track(objective.terms(), "examples"):
-            outputs = term.outputs(objective.origin)
-            losses.add(objective, term.share, outputs, term.batch.y, term.loss_of_outputs(outputs))
-            judged = judge(objective.loss, outputs, term.batch.y)
-            if answers is not None and judged is not None:
-                answers.add(judged, len(term.batch))
-            else:
-                answers = None
-    values = {"loss": losses.estimate(loss_unit(objective.loss), len(objective.data))}
-    if answers is not None and answers.num_targets:
-        values |= answers.estimates()
-    return _Side(values, losses.notes())
+        for place, term, outputs in track(passes(objectives), "examples"):
+            seen[place].add(term, outputs)
+    return [each.side() for each in seen]
+
+
+class _Seen:
+    """What was seen of a split."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+        self._losses = _Losses()
+        self._answers: _Answers | None = _Answers()
+
+    def add(self, term: Term, outputs: Any) -> None:
+        loss, y = self._objective.loss, term.batch.y
+        self._losses.add(self._objective, term.share, outputs, y, term.loss_of_outputs(outputs))
+        judged = judge(loss, outputs, y)
+        if self._answers is not None and judged is not None:
+            self._answers.add(judged, len(term.batch))
+        else:
+            self._answers = None
+
+    def side(self) -> _Side:
+        values = {"loss": self._losses.estimate(loss_unit(self._objective.loss), len(self._objective.data))}
+        if self._answers is not None and self._answers.num_targets:
+            values |= self._answers.estimates()
+        return _Side(values, self._losses.notes())
 
 
 class _Losses:

@@ -12,7 +12,7 @@ Says little when: networks of different norms are compared, because scaling the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,9 +25,10 @@ from vallis.core.objective import Objective
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
+from vallis.numerics.joint_passes import passes
 from vallis.numerics.means import Floats, ratio
 from vallis.numerics.proportions import share_by_example
-from vallis.numerics.scores import judge
+from vallis.numerics.scores import Judged, judge
 from vallis.numerics.surface import surface
 from vallis.problems._checks import check_number
 
@@ -73,11 +74,19 @@ class Margins:
         return cls(num_bins=5)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        solution: Solution = subject
-        splits = {"train": self.split}
-        if self.test_split in solution.task.splits:
-            splits["test"] = self.test_split
-        found = {name: _collect(surface(solution, split).objective) for name, split in splits.items()}
+        return self.measure_many((subject,), rng)[0]
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        tested = [place for place, each in enumerate(subjects) if self.test_split in each.task.splits]
+        train = _collect([surface(each, self.split).objective for each in subjects])
+        found = _collect([surface(subjects[place], self.test_split).objective for place in tested])
+        test = dict(zip(tested, found, strict=True))
+        looks = [
+            {"train": side, **({"test": test[place]} if place in test else {})} for place, side in enumerate(train)
+        ]
+        return [self._outcome(look) for look in looks]
+
+    def _outcome(self, found: Mapping[str, _Side | None]) -> Outcome:
         sides = {name: side for name, side in found.items() if side is not None}
         if len(sides) < len(found):
             text = "There are no margins: nothing here is classified by scores of at least two classes."
@@ -154,18 +163,36 @@ class _Side:
         return Estimate(value=value, stderr=stderr, n=n, unit=unit, method=method)
 
 
-def _collect(objective: Objective) -> _Side | None:
-    margins, examples, start = [], [], 0
+def _collect(objectives: Sequence[Objective]) -> list[_Side | None]:
+    """The margins of each; None where nothing is classified."""
+    seen = [_Seen() for _ in objectives]
     with torch.no_grad():
-        for term in track(objective.terms(), "margins"):
-            judged = judge(objective.loss, term.outputs(objective.origin), term.batch.y)
-            if judged is None:
-                return None
-            margins.append(judged.margins.cpu().numpy())
-            examples.append(judged.rows.cpu().numpy() + start)
-            start += len(term.batch)
-    side = _Side(np.concatenate(margins), np.concatenate(examples))
-    return side if len(side.margins) else None
+        for place, term, outputs in track(passes(objectives), "margins"):
+            seen[place].add(judge(objectives[place].loss, outputs, term.batch.y), len(term.batch))
+    return [each.side() for each in seen]
+
+
+class _Seen:
+    """What was seen of a split."""
+
+    def __init__(self) -> None:
+        self._margins: list[Floats] = []
+        self._examples: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        self._num_examples, self._is_judged = 0, True
+
+    def add(self, judged: Judged | None, num_examples: int) -> None:
+        if judged is None:
+            self._is_judged = False
+            return
+        self._margins.append(judged.margins.cpu().numpy())
+        self._examples.append(judged.rows.cpu().numpy() + self._num_examples)
+        self._num_examples += num_examples
+
+    def side(self) -> _Side | None:
+        if not self._is_judged:
+            return None
+        side = _Side(np.concatenate(self._margins), np.concatenate(self._examples))
+        return side if len(side.margins) else None
 
 
 def _median(ordered: Floats, num_examples: int) -> Estimate:

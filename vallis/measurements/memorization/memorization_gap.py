@@ -14,7 +14,7 @@ Says little when: there are few noisy examples (see n), or their labels are wron
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,11 +23,12 @@ import torch
 
 from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
-from vallis.core.objective import Objective
+from vallis.core.objective import Objective, Term
 from vallis.core.progress import track
 from vallis.core.rng import Rng
 from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements._sources import ZHANG
+from vallis.numerics.joint_passes import passes
 from vallis.numerics.means import Floats, minus, ratio
 from vallis.numerics.noisy_labels import WILSON, Fates, fates, noisy_marks, true_targets
 from vallis.numerics.presentations import presentations
@@ -74,14 +75,25 @@ class MemorizationGap:
         return cls(num_bins=5)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
-        solution: Solution = subject
-        true = true_targets(solution.task)
-        if isinstance(true, Note):
-            return NotApplicable(note=true)
-        if solution.task.loss.kind not in ("categorical", "binary"):
-            text = "Nothing here is classified by the scores of classes, so there are no labels to be noisy."
-            return NotApplicable(note=Note(code="not_classification", text=text))
-        sides = _sides(surface(solution, "train").objective, true)
+        return self.measure_many((subject,), rng)[0]
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        true = {place: true_targets(each.task) for place, each in enumerate(subjects)}
+        found: dict[int, Outcome] = {}
+        for place, each in enumerate(subjects):
+            truth = true[place]
+            if isinstance(truth, Note):
+                found[place] = NotApplicable(note=truth)
+            elif each.task.loss.kind not in ("categorical", "binary"):
+                text = "Nothing here is classified by the scores of classes, so there are no labels to be noisy."
+                found[place] = NotApplicable(note=Note(code="not_classification", text=text))
+        left = [place for place in true if place not in found]
+        objectives = [surface(subjects[place], "train").objective for place in left]
+        looks = _sides(objectives, [truth for place in left if not isinstance(truth := true[place], Note)])
+        found |= {place: self._outcome(sides) for place, sides in zip(left, looks, strict=True)}
+        return [found[place] for place in range(len(subjects))]
+
+    def _outcome(self, sides: Mapping[str, _Side] | None) -> Outcome:
         if sides is None:
             text = "The outputs are no scores of classes that fit the labels, so no answer is right or wrong."
             return NotApplicable(note=Note(code="not_classification", text=text))
@@ -158,29 +170,47 @@ class _Side:
         return values
 
 
-def _sides(objective: Objective, true: torch.Tensor) -> dict[str, _Side] | None:
-    """The noisy and the clean examples; None where outputs are no scores of the labels."""
-    loss, found = objective.loss, []
-    kind, ignored = loss.kind, ignored_target(loss)
-    known, order = torch.cat([batch.index.cpu() for batch in objective.data]).sort()
+def _sides(objectives: Sequence[Objective], true: Sequence[torch.Tensor]) -> list[dict[str, _Side] | None]:
+    """The noisy and the clean examples of each; None where outputs are no scores of the labels."""
+    seen = [_Seen(objective, truth) for objective, truth in zip(objectives, true, strict=True)]
     with torch.no_grad():
-        for term in track(objective.terms(), "labels"):
-            y, scores = term.batch.y, loss.scores(term.outputs(objective.origin))
-            # By identity: batches in which nothing counts are passed over.
-            truth = true[order[torch.searchsorted(known, term.batch.index.cpu())]].to(y.device)
-            if scores is None or not _fit(scores, y, kind):
-                return None
-            how = ("binary" if kind == "binary" else "categorical", -100 if ignored is None else ignored)
-            parts = [presentations(scores, targets, *how) for targets in (y, truth)]  # type: ignore[arg-type]
-            chosen = parts[0].counted & parts[1].counted
-            columns = [value for part in parts for value in (part.correct, part.losses, part.probabilities)]
-            columns.append(noisy_marks(y, truth, loss).to(chosen.device))
-            rows = torch.stack([column.double() for column in columns])
-            found.append(rows[:, chosen].cpu().numpy())
-    whole = np.concatenate(found, axis=1)
-    names = _Side.__dataclass_fields__
-    marks = {"noisy": whole[-1] > 0, "clean": whole[-1] == 0}
-    return {side: _Side(**dict(zip(names, whole[:-1, mark], strict=True))) for side, mark in marks.items()}
+        for place, term, outputs in track(passes(objectives), "labels"):
+            seen[place].add(term, outputs)
+    return [each.sides() for each in seen]
+
+
+class _Seen:
+    """What was seen of the training examples."""
+
+    def __init__(self, objective: Objective, true: torch.Tensor) -> None:
+        self._loss, self._true = objective.loss, true
+        self._known, self._order = torch.cat([batch.index.cpu() for batch in objective.data]).sort()
+        self._found: list[Floats] = []
+        self._fits = True
+
+    def add(self, term: Term, outputs: Any) -> None:
+        loss, y = self._loss, term.batch.y
+        scores, kind, ignored = loss.scores(outputs), loss.kind, ignored_target(loss)
+        # By identity: batches in which nothing counts are passed over.
+        truth = self._true[self._order[torch.searchsorted(self._known, term.batch.index.cpu())]].to(y.device)
+        if scores is None or not _fit(scores, y, kind):
+            self._fits = False
+            return
+        how = ("binary" if kind == "binary" else "categorical", -100 if ignored is None else ignored)
+        parts = [presentations(scores, targets, *how) for targets in (y, truth)]  # type: ignore[arg-type]
+        chosen = parts[0].counted & parts[1].counted
+        columns = [value for part in parts for value in (part.correct, part.losses, part.probabilities)]
+        columns.append(noisy_marks(y, truth, loss).to(chosen.device))
+        rows = torch.stack([column.double() for column in columns])
+        self._found.append(rows[:, chosen].cpu().numpy())
+
+    def sides(self) -> dict[str, _Side] | None:
+        if not self._fits:
+            return None
+        whole = np.concatenate(self._found, axis=1)
+        names = _Side.__dataclass_fields__
+        marks = {"noisy": whole[-1] > 0, "clean": whole[-1] == 0}
+        return {side: _Side(**dict(zip(names, whole[:-1, mark], strict=True))) for side, mark in marks.items()}
 
 
 def _fit(scores: torch.Tensor, y: torch.Tensor, kind: str) -> bool:
