@@ -8,18 +8,20 @@ Measured on one thread, microseconds a product and network, together and one by 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
 from vallis.core.errors import UsageError
 from vallis.core.functional import differentiating, full_precision
 from vallis.core.objective import Objective
+from vallis.core.progress import bar, unseen
 from vallis.core.rng import Rng
 from vallis.core.types import Solution
-from vallis.numerics.asking import Question
+from vallis.numerics.asking import Asking, Found, Question, answered_together
 from vallis.numerics.at import objective_of
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.derivatives import Tensors, pull
@@ -146,6 +148,39 @@ class Hessians:
     def _alone_with(self, place: int, vector: torch.Tensor) -> torch.Tensor:
         places, joint = next(each for each in self._joint if place in each[0])
         return joint.products({places.index(place): vector})[places.index(place)]
+
+
+def in_step(
+    objectives: Sequence[Objective], ask: Callable[[int, Operator], Asking[Found]], label: str
+) -> list[Found | None]:
+    """What solvers find on the Hessians of several objectives that are multiplied together, all in step.
+
+    Args:
+        objectives: the loss surfaces.
+        ask: makes the solver of one, from its place and its Hessian.
+        label: of the progress.
+
+    Returns:
+        What each found; None for those that have to be looked at alone.
+    """
+    found: list[Found | None] = [None] * len(objectives)
+    for places, population in together(objectives):
+        hessians = None if population is None else Hessians([objectives[place] for place in places])
+        if hessians is None or hessians.num_joint < len(places):
+            continue
+        with bar(label) as moving, unseen():
+
+            def answer(
+                questions: Sequence[Question], hessians: Hessians = hessians, moving: Any = moving
+            ) -> list[torch.Tensor]:
+                moving.update(len(questions))
+                return hessians.answer(questions)
+
+            solvers = [ask(place, hessians[row]) for row, place in enumerate(places)]
+            for place, each in zip(places, answered_together(solvers, answer), strict=True):
+                found[place] = each
+        hessians.clear()
+    return found
 
 
 class _Member(Operator):

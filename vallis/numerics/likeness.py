@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from itertools import zip_longest
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -37,6 +39,8 @@ def are_set_up_alike(one: nn.Module, other: nn.Module) -> bool:
 def are_equal(one: Any, other: Any) -> bool:
     """Whether two values are equal to the last bit, tensors in containers and dataclasses included.
 
+    Functions are equal that have the same code and see the same.
+
     What can say nothing of it, or raises, is equal to itself alone.
     """
     if one is other:
@@ -50,6 +54,12 @@ def are_equal(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(are_equal(one[key], other[key]) for key in one)
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(are_equal, one, other))
+    if isinstance(one, FunctionType):
+        return one.__code__ == other.__code__ and are_equal(_surroundings(one), _surroundings(other))
+    if isinstance(one, MethodType):
+        return are_equal((one.__func__, one.__self__), (other.__func__, other.__self__))
+    if isinstance(one, functools.partial):
+        return are_equal((one.func, one.args, one.keywords), (other.func, other.args, other.keywords))
     if dataclasses.is_dataclass(one):
         names = [field.name for field in dataclasses.fields(one)]
         return all(are_equal(getattr(one, name), getattr(other, name)) for name in names)
@@ -60,6 +70,12 @@ def are_equal(one: Any, other: Any) -> bool:
         return bool(one == other)
     except Exception:
         return False
+
+
+def _surroundings(function: FunctionType) -> list[Any]:
+    """What a function sees beside its arguments; the globals of one module are one object."""
+    closure = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [closure, function.__defaults__, function.__kwdefaults__, id(function.__globals__)]
 
 
 def _lie_in_one_place(one: torch.Tensor, other: torch.Tensor) -> bool:

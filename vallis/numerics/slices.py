@@ -158,8 +158,8 @@ class Landscape:
             losses, _ = self._each(points[place])
             found[:, place] = (
                 float((weights * losses).sum() / weights.sum()) if any(points[place]) else self.loss(points[place]),
-                _error(losses, weights),
-                _error(losses - centre, weights),
+                error_of(losses, weights),
+                error_of(losses - centre, weights),
             )
         found[1:] *= math.sqrt(1 - known)  # what was chosen is known, and only the rest left to chance
         return Spread(losses=found[0], errors=found[1], rise_errors=found[2])
@@ -170,12 +170,12 @@ class Landscape:
         named = dict(zip(objective.names, objective.origin, strict=True))
         self._names, self._answers = list(objective.names), None
         if straight is None or not straight.keeps_first(self._batches, named):
-            self._moving = _Moving(objective.origin, ways)
+            self._moving = Moving(objective.origin, ways)
             return
         held = [dict(zip(objective.names, row, strict=True)) for row in (objective.origin, *ways)]
         self._names = [name for name in self._names if name not in straight.first_names]
         starts, *ways = [[row[name] for name in self._names] for row in held]
-        self._moving = _Moving(starts, ways)
+        self._moving = Moving(starts, ways)
         self._answers = [_Answers([straight.answer(row, batch) for row in held]) for batch in self._batches]
 
     def _outputs(self, steps: Sequence[float]) -> Iterator[tuple[Any, Batch]]:
@@ -208,7 +208,7 @@ class Landscape:
         return losses, weights
 
 
-class _Moving:
+class Moving:
     """A point that moves along directions; the sum of all but the last step is kept while only that changes.
 
     Args:
@@ -244,7 +244,7 @@ class _Answers:
 
     def __init__(self, rows: Sequence[torch.Tensor]) -> None:
         start, *ways, self._last = rows
-        self._rest = _Moving([start], [[way] for way in ways])
+        self._rest = Moving([start], [[way] for way in ways])
         self._here = torch.empty_like(start)
 
     def to(self, steps: Sequence[float]) -> torch.Tensor:
@@ -283,7 +283,7 @@ def plain_cross_entropy(loss: Loss, batches: Sequence[Batch]) -> bool:
     )
 
 
-def _error(values: torch.Tensor, weights: torch.Tensor) -> float:
+def error_of(values: torch.Tensor, weights: torch.Tensor) -> float:
     """The standard error of the weighted mean of examples; NaN of a single one."""
     total = float(weights.sum())
     n = int((weights > 0).sum())

@@ -83,9 +83,9 @@ def _together(part: Measurement, subjects: Sequence[Any]) -> dict[int, Outcome]:
     try:
         with isolated():
             outcomes = part.measure_many([subjects[place] for place in able], _stream(part))
+        return {place: _outcome(part, each) for place, each in zip(able, outcomes, strict=True)}
     except RAISED:  # whoever it was says so when it is asked alone
         return {}
-    return dict(zip(able, outcomes, strict=True))
 
 
 def measure_all(
@@ -138,9 +138,13 @@ def _ask(part: Measurement, subject: Any) -> Outcome:
         return NotApplicable(note=lacking)
     with isolated():
         outcome = part.measure(subject, _stream(part))
-    if not isinstance(outcome, (Result, NotApplicable, Failed)):
-        raise TypeError(f"{name_of(part)} must return an Outcome, it returned a {type(outcome).__name__}")
-    return outcome
+    return _outcome(part, outcome)
+
+
+def _outcome(part: Measurement, found: Any) -> Outcome:
+    if not isinstance(found, (Result, NotApplicable, Failed)):
+        raise TypeError(f"{name_of(part)} must return an Outcome, it returned a {type(found).__name__}")
+    return found
 
 
 def _stream(part: Measurement) -> Rng:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from vallis.core.figures import Figure
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
 from vallis.core.types import Estimate, Outcome, Result, Solution, Source
+from vallis.numerics.population import together
 from vallis.testing.awkward.forgetting_counts import ForgettingCounts
 from vallis.testing.awkward.kernel_alignment import KernelAlignment
 from vallis.testing.awkward.loss_barrier import LossBarrier
@@ -181,7 +182,7 @@ class Misspelt(Both):
 
 def test_values_may_have_invariances_of_their_own() -> None:
     for check in measurements.CHECKS.values():
-        if check is not measurements.stages_do_not_mix:  # it takes no path
+        if check not in (measurements.stages_do_not_mix, measurements.many_are_as_one):  # it takes one solution
             check(Both())
 
 
@@ -190,7 +191,52 @@ def test_a_good_measurement_passes() -> None:
         try:
             check(Question())
         except NotTested:
-            assert check in (measurements.undeclared_invariances_are_broken, measurements.stages_do_not_mix)
+            assert check in (
+                measurements.undeclared_invariances_are_broken,
+                measurements.stages_do_not_mix,
+                measurements.many_are_as_one,
+            )
+
+
+class Crowd(Question):
+    """Looks at many, one after the other."""
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        return [self.measure(each, rng) for each in subjects]
+
+
+class Swapped(Crowd):
+    """Says of each what it should say of the next."""
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        return super().measure_many([*subjects[1:], subjects[0]], rng)
+
+
+class Short(Crowd):
+    """Forgets the last."""
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        return super().measure_many(subjects[:-1], rng)
+
+
+class Pushing(Crowd):
+    """Moves the weights of the last that it looks at."""
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        found = super().measure_many(subjects, rng)
+        next(iter(subjects[-1].params.values())).mul_(1.001)
+        return found
+
+
+def test_many_may_be_looked_at() -> None:
+    measurements.many_are_as_one(Crowd())
+
+
+def test_the_solutions_of_a_company_go_together() -> None:
+    """Or that many are as one would show nothing."""
+    for name, found in subjects.companies().items():
+        groups = together([Objective(solution) for solution in found])
+        assert len(groups) == 1 and groups[0][1] is not None, name
 
 
 class Mixing(KernelAlignment):
@@ -219,6 +265,9 @@ class Mixing(KernelAlignment):
         (Missing(), "declared_invariances_hold"),
         (TooLittle(), "undeclared_invariances_are_broken"),
         (Mixing(num_examples=8), "stages_do_not_mix"),
+        (Swapped(), "many_are_as_one"),
+        (Short(), "many_are_as_one"),
+        (Pushing(), "many_are_as_one"),
     ],
 )
 def test_what_is_wrong_is_noticed(part: Any, check: str) -> None:
@@ -226,6 +275,7 @@ def test_what_is_wrong_is_noticed(part: Any, check: str) -> None:
     with pytest.raises(Broken):
         measurements.CHECKS[check](part)
     subjects.subjects.cache_clear()
+    subjects.companies.cache_clear()
 
 
 def test_a_noisy_value_may_be_invariant() -> None:

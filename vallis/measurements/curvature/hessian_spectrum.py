@@ -14,7 +14,7 @@ Says little when: networks of different scale are compared, because rescaling th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -25,17 +25,19 @@ from vallis.core.figures import Figure
 from vallis.core.numbers import quantity, written
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
 from vallis.measurements.curvature import _spectrum_ends as spectrum_ends
 from vallis.measurements.curvature._settings import must_be_at_least, must_be_positive
+from vallis.measurements.curvature._together import measured_together
 from vallis.measurements.curvature._words import counted
+from vallis.numerics.asking import Asking, answered
 from vallis.numerics.concentrated import concentrated
 from vallis.numerics.curvature import Hessian
-from vallis.numerics.lanczos import eigenpairs
+from vallis.numerics.lanczos import finding
 from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Eigenpairs, Spectrum
 from vallis.numerics.surface import QUICK, Budget, Precision, Surface, surface
-from vallis.numerics.trace import trace
+from vallis.numerics.trace import tracing
 
 # A product in float32 leaves less than this of the largest eigenvalue in the value of another.
 _ROUNDING = 1e-5
@@ -115,8 +117,17 @@ class HessianSpectrum:
         diverged = ground.not_finite()
         if diverged is not None:
             return diverged
-        hessian = concentrated(ground.objective, Hessian, self.tolerance)
-        found = eigenpairs(
+        return answered(self._asking(ground, concentrated(ground.objective, Hessian, self.tolerance), rng))
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        grounds = [
+            surface(each, self.split, self.precision, self.max_examples, rng, self._budget()) for each in subjects
+        ]
+        return measured_together(self, subjects, grounds, rng, self._asking)
+
+    def _asking(self, ground: Surface, hessian: Operator, rng: Rng) -> Asking[Outcome]:
+        """The answer, from what asks for products with the Hessian."""
+        found = yield from finding(
             hessian,
             largest=self.num_top,
             smallest=self.num_bottom,
@@ -127,7 +138,9 @@ class HessianSpectrum:
         )
         beside, notes = {}, found.notes
         if self.num_probes:
-            beside["mean_eigenvalue"], more = _mean(hessian, found, self.num_probes, f"{ground.unit}/weight^2", rng)
+            beside["mean_eigenvalue"], more = yield from _mean(
+                hessian, found, self.num_probes, f"{ground.unit}/weight^2", rng
+            )
             notes = (*notes, *more)
         return self._result(ground, replace(found, notes=notes), beside)
 
@@ -203,11 +216,11 @@ class HessianSpectrum:
 
 def _mean(
     hessian: Operator, found: Spectrum, num_probes: int, unit: str, rng: Rng
-) -> tuple[Estimate, tuple[Note, ...]]:
+) -> Asking[tuple[Estimate, tuple[Note, ...]]]:
     """The trace over P, with notes. What the largest eigenvalues add is known, so the probes see the rest alone."""
     # A handful of directions hold most of the trace: without taking them out, few probes would say little.
     known = found.largest if len(found.largest) else None
-    estimate = trace(hessian, num_probes=num_probes, rng=rng.child("mean"), known=known)
+    estimate = yield from tracing(hessian, num_probes=num_probes, rng=rng.child("mean"), known=known)
     way = "exact"
     if not estimate.exact:
         way = "Hutchinson" if known is None else "Hutchinson on what the largest eigenvalues leave"

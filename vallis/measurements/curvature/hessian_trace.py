@@ -13,7 +13,7 @@ Says little when: networks of different scale or size are compared, because resc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, get_args
 
@@ -23,12 +23,15 @@ from vallis.core.errors import SettingsError
 from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import quantity
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
+from vallis.measurements.curvature._together import measured_together
+from vallis.numerics.asking import Asking, answered
 from vallis.numerics.curvature import Hessian
-from vallis.numerics.lanczos import eigenpairs
+from vallis.numerics.lanczos import finding
+from vallis.numerics.operators import Operator
 from vallis.numerics.spectra import Eigenpairs
-from vallis.numerics.surface import QUICK, Budget, Precision, surface
-from vallis.numerics.trace import EXACT_SIZE, Method, Trace, trace
+from vallis.numerics.surface import QUICK, Budget, Precision, Surface, surface
+from vallis.numerics.trace import EXACT_SIZE, Method, Trace, tracing
 
 _WORDS = {
     "exact": "sum of the diagonal, exact",
@@ -122,18 +125,31 @@ class HessianTrace:
         if diverged is not None:
             return diverged
         hessian = Hessian(ground.objective)
-        known = self._known(hessian, rng)
-        found = trace(hessian, num_probes=self.num_probes, rng=rng.child("probes"), known=known, method=self.method)
+        found = answered(self._asking(ground, hessian, rng))
         hessian.clear()
+        return found
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        grounds = [
+            surface(each, self.split, self.precision, self.max_examples, rng, self._budget()) for each in subjects
+        ]
+        return measured_together(self, subjects, grounds, rng, self._asking)
+
+    def _asking(self, ground: Surface, hessian: Operator, rng: Rng) -> Asking[Outcome]:
+        """The answer, from what asks for products with the Hessian."""
+        known = yield from self._known(hessian, rng)
+        found = yield from tracing(
+            hessian, num_probes=self.num_probes, rng=rng.child("probes"), known=known, method=self.method
+        )
         values = _values(found, hessian.size, f"{ground.unit}/weight^2")
         values["num_products"] = Estimate(value=hessian.num_products, stderr=None, unit="products", method="counted")
         return Result(values=values, notes=(*ground.notes, *_troubles(found)))
 
-    def _known(self, hessian: Hessian, rng: Rng) -> Eigenpairs | None:
+    def _known(self, hessian: Operator, rng: Rng) -> Asking[Eigenpairs | None]:
         # What is written out needs no eigenpairs, and rough ones would do: the estimate is unbiased with any.
         if not self.num_known or hessian.size <= EXACT_SIZE:
             return None
-        found = eigenpairs(hessian, largest=self.num_known, rng=rng.child("known"), tolerance=1e-2)
+        found = yield from finding(hessian, largest=self.num_known, rng=rng.child("known"), tolerance=1e-2)
         return found.largest
 
     def _budget(self) -> Budget:

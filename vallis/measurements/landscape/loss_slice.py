@@ -13,7 +13,7 @@ Says little when: two directions of millions are taken for the whole. The sharp 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -24,9 +24,10 @@ from vallis.core.errors import LossError, SettingsError
 from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.objective import Objective
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, NotApplicable, Note, Outcome, Result, Solution, Source
 from vallis.measurements.landscape._loss_slice_together import together as together
 from vallis.numerics.directions import Normalisation, random_direction, without_normalisation
+from vallis.numerics.joint_slices import Losses, landscapes
 from vallis.numerics.refinement import Refined, refined_plane
 from vallis.numerics.renewal import Renewal, has_statistics
 from vallis.numerics.slices import Floats, Landscape
@@ -101,6 +102,27 @@ class LossSlice:
         return cls(num_points=5, num_points_plane=3)
 
     def measure(self, subject: Any, rng: Rng) -> Outcome:
+        return self.measure_many((subject,), rng)[0]
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        views = [self._view(each, rng) for each in subjects]
+        sound = [view for view in views if isinstance(view, _View)]
+        joint = self._joint(sound)
+        results = iter([self._result(view, [each.get(place) for each in joint]) for place, view in enumerate(sound)])
+        return [next(results) if isinstance(view, _View) else view for view in views]
+
+    def _joint(self, views: Sequence[_View]) -> list[dict[int, Losses]]:
+        """Of both lines and the plane, for networks that are looked at together."""
+        if any(view.renewal is not None for view in views):
+            return [{}, {}, {}]
+        objectives = [view.ground.objective for view in views]
+        lines = [landscapes(objectives, [[view.directions[number]] for view in views]) for number in range(len(_LINES))]
+        # Where a grid is refined is for each network to say.
+        plane = {} if self.refine else landscapes(objectives, [view.directions for view in views])
+        return [*lines, plane]
+
+    def _view(self, subject: Solution, rng: Rng) -> _View | NotApplicable:
+        """What is to be looked at, and along which directions."""
         ground = surface(subject, self.split, max_examples=self.max_examples, rng=rng, budget=self._budget())
         diverged = ground.not_finite()
         if diverged is not None:
@@ -110,19 +132,23 @@ class LossSlice:
         if not any(bool(part.any()) for direction in directions for part in direction):
             text = "No parameter is a weight with filters (or all are zero), so there is no direction to go."
             return NotApplicable(note=Note(code="no_direction", text=text))
-        renewal = self._renewal(subject, objective)
-        steps = _steps(self.span, self.num_points)
+        of = len(subject.task.splits[self.split])
+        return _View(ground, directions, self._renewal(subject, objective), of)
+
+    def _result(self, view: _View, joint: Sequence[Losses | None]) -> Result:
+        ground, steps = view.ground, _steps(self.span, self.num_points)
         values: dict[str, Estimate | Array] = {}
         lines = {}
-        for name, direction in zip(_LINES, directions, strict=True):
-            lines[name], found = self._line(
-                Landscape(objective, [direction], renewal), steps, ground, name, of=len(subject.task.splits[self.split])
-            )
+        for name, direction, known in zip(_LINES, view.directions, joint, strict=False):
+            landscape = known or Landscape(ground.objective, [direction], view.renewal)
+            lines[name], found = self._line(landscape, steps, ground, name, view.of)
             values |= found
         values = {"centre_loss": self._centre(values, ground), **values}
-        flat, found, rough = self._plane(Landscape(objective, directions, renewal), ground.unit)
+        flat, found, rough = self._plane(
+            joint[-1] or Landscape(ground.objective, view.directions, view.renewal), ground.unit
+        )
         radii, notes = self._radii(steps, lines, ground.unit)
-        renewed = () if renewal is None else (_RENEWED,)
+        renewed = () if view.renewal is None else (_RENEWED,)
         return Result(
             values=values | found | radii,
             notes=(*ground.notes, *renewed, *notes, *rough, *_gaps([*lines.values(), flat])),
@@ -134,7 +160,7 @@ class LossSlice:
         return Renewal(objective.over(subject.task.splits["train"]))
 
     def _line(
-        self, landscape: Landscape, steps: Floats, ground: Surface, name: str, of: int
+        self, landscape: Losses, steps: Floats, ground: Surface, name: str, of: int
     ) -> tuple[Floats, dict[str, Estimate | Array]]:
         """The losses on a line; of a part of the data with error bars over the choice of the part."""
         points = [(step,) for step in steps]
@@ -153,7 +179,7 @@ class LossSlice:
         losses = landscape.losses(points, "line")
         return losses, {f"losses_{name}": along(losses)}
 
-    def _plane(self, landscape: Landscape, unit: str) -> tuple[Floats, dict[str, Estimate | Array], tuple[Note, ...]]:
+    def _plane(self, landscape: Losses, unit: str) -> tuple[Floats, dict[str, Estimate | Array], tuple[Note, ...]]:
         dims = ("second_step", "first_step")
         if not self.refine:
             grid = _steps(self.span, self.num_points_plane)
@@ -243,6 +269,23 @@ class LossSlice:
             f"{self.span:g}: the radius is at least that."
         )
         return values, (Note(code="rise_not_reached", text=text),)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What is looked at.
+
+    Attributes:
+        ground: the loss surface.
+        directions: for each of the lines.
+        renewal: of the statistics of batch normalisation, where that is wanted and there are any.
+        of: how many examples there are, of which the surface may see a part.
+    """
+
+    ground: Surface
+    directions: list[list[torch.Tensor]]
+    renewal: Renewal | None
+    of: int
 
 
 def rise_radius(steps: Floats, losses: Floats, rise: float) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vallis.core.protocols import PATHS, Measurement
+from vallis.core.protocols import PATHS, Measurement, MeasuresMany
 from vallis.core.rng import Rng
 from vallis.core.spec import name_of
 from vallis.core.types import Estimate, Outcome, Result, Source
@@ -132,6 +132,26 @@ def stages_do_not_mix(part: Any) -> None:
         require(not differ, f"{name_of(part)} on {toy} must leave out other stages than the last, not so {differ}")
 
 
+def many_are_as_one(part: Any) -> None:
+    """Of several networks at once it says what it says of each, and touches none."""
+    _no_watcher(part)
+    alone = part
+    if part.takes != "solution" or not isinstance(part, MeasuresMany):
+        raise NotTested("it looks at one solution at a time")
+    for toy, found in subjects.companies().items():
+        if not all(subjects.fits(alone.needs, subject) for subject in found):
+            continue
+        what = f"{name_of(part)} on several of {toy}"
+        before = [subjects.everything(subject) for subject in found]
+        with untouched_surroundings(what):
+            many = [_found(outcome) for outcome in part.measure_many(found, _RNG)]
+        require([subjects.everything(each) for each in found] == before, f"{what} must leave the solutions as they are")
+        require(len(many) == len(found), f"{what} must say something of each")
+        for subject, together in zip(found, many, strict=True):
+            differ = differing(_found(alone.measure(subject, _RNG)), together, rtol=1e-5)
+            require(not differ, f"{what} must say what it says of each alone, not so {differ}")
+
+
 def is_quick_enough(part: Any) -> None:
     """The tiny settings answer in under a second on every toy."""
     for toy, subject in _tried(part):
@@ -149,6 +169,7 @@ CHECKS: Mapping[str, Check] = {
         undeclared_invariances_are_broken,
         error_bars_are_honest,
         stages_do_not_mix,
+        many_are_as_one,
         is_quick_enough,
     )
 }

@@ -51,6 +51,16 @@ def subjects(takes: str) -> Mapping[str, Any]:
     return {**{name: found[-1] for name, found in paths.items()}, "binary": binary}
 
 
+@cache
+def companies() -> Mapping[str, tuple[Solution, ...]]:
+    """Several solutions of each toy: trainings of other seeds, and one of them from its start."""
+    found = {}
+    for name, (problem, model) in GROUNDS.items():
+        paths = [path(problem, model, Rng(seed), _STEPS) for seed in range(3)]
+        found[name] = (*(each[-1] for each in paths), paths[0][0])
+    return found
+
+
 def solutions(subject: Any) -> Sequence[Solution]:
     """The solutions in a subject."""
     return [subject] if isinstance(subject, Solution) else list(subject)
