@@ -40,7 +40,7 @@ def wanted(objective: Objective) -> list[tuple[float, torch.Tensor]]:
 @pytest.mark.parametrize("own", [False, True])
 def test_everybody_gets_what_it_gets_alone(own: bool) -> None:
     found = objectives(solutions(count=4, own_x=own, own_y=own), solutions(normalised, count=1))
-    assert sum(population is not None for _, population in together(found)) == 1
+    assert sum(population is not None for _, population in together(found, 64)) == 1
     for told, objective in zip(heard(found), found, strict=True):
         alone = wanted(objective)
         assert [share for share, _ in told] == pytest.approx([share for share, _ in alone], rel=1e-12)

@@ -13,8 +13,9 @@ from vallis.core.data import Stream
 from vallis.core.objective import Objective
 from vallis.core.own import solution_of
 from vallis.core.types import Solution
+from vallis.numerics import population
 from vallis.numerics.at import objective_of
-from vallis.numerics.population import MOST_ROWS, Population, together, unstacked
+from vallis.numerics.population import Population, together, unstacked
 from vallis.testing.oracles import dense_gradient, dense_loss, dense_vector
 
 
@@ -70,14 +71,14 @@ def objectives(found: list[Solution], dtype: torch.dtype | None = None) -> list[
 
 
 def joined(found: list[Solution]) -> Population:
-    ((places, population),) = together(objectives(found))
+    ((places, joint),) = together(objectives(found), 100)
     assert places == tuple(range(len(found)))
-    assert population is not None
-    return population
+    assert joint is not None
+    return joint
 
 
 def are_alone(found: list[Solution]) -> bool:
-    return all(population is None for _, population in together(objectives(found)))
+    return all(joint is None for _, joint in together(objectives(found), 100))
 
 
 @pytest.mark.parametrize(
@@ -89,29 +90,29 @@ def test_losses_and_gradients_are_those_of_each_alone(
     make: Make, shape: tuple[int, ...], own_x: bool, own_y: bool
 ) -> None:
     held = solutions(make, shape=shape, own_x=own_x, own_y=own_y)
-    population = joined(held)
+    joint = joined(held)
     losses = torch.stack([dense_loss(each, dense_vector(each)) for each in held])
-    torch.testing.assert_close(population.losses(), losses, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(joint.losses(), losses, rtol=1e-12, atol=1e-14)
     slopes = torch.stack([dense_gradient(each) for each in held])
-    torch.testing.assert_close(population.gradients(), slopes, rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(joint.gradients(), slopes, rtol=1e-10, atol=1e-13)
 
 
 def test_at_other_points() -> None:
     held = solutions()
-    population = joined(held)
+    joint = joined(held)
     moved = torch.stack([dense_vector(each) for each in held]) + 0.3
     losses = torch.stack([dense_loss(each, point) for each, point in zip(held, moved, strict=True)])
-    torch.testing.assert_close(population.losses(population.point(moved)), losses, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(population.vectors(population.point(moved)), moved, rtol=0, atol=0)
+    torch.testing.assert_close(joint.losses(joint.point(moved)), losses, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(joint.vectors(joint.point(moved)), moved, rtol=0, atol=0)
 
 
 def test_what_they_return_is_that_of_each() -> None:
     held = solutions(own_x=True)
-    population = joined(held)
-    term = next(population.terms())
+    joint = joined(held)
+    term = next(joint.terms())
     with torch.no_grad():
-        outputs = unstacked(term.outputs(population.origin), len(population))
-        for said, each, batch in zip(outputs, population.members, term.batches, strict=True):
+        outputs = unstacked(term.outputs(joint.origin), len(joint))
+        for said, each, batch in zip(outputs, joint.members, term.batches, strict=True):
             torch.testing.assert_close(said, each.outputs_at(each.origin, batch), rtol=1e-12, atol=1e-14)
 
 
@@ -122,10 +123,10 @@ def test_targets_that_do_not_count_weigh_nothing() -> None:
         x, y = (torch.cat([getattr(batch, name) for batch in each.task.splits["train"]]) for name in ("x", "y"))
         y[torch.randperm(5)[:2]] = -100
         held.append(solution_of(each.net.module, nn.CrossEntropyLoss(), train=(x, y), batch_size=5))
-    population = joined(held)
-    assert len({tuple(term.share.tolist()) for term in population.terms()}) == 2
+    joint = joined(held)
+    assert len({tuple(term.share.tolist()) for term in joint.terms()}) == 2
     losses = torch.stack([dense_loss(each, dense_vector(each)) for each in held])
-    torch.testing.assert_close(population.losses(), losses, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(joint.losses(), losses, rtol=1e-12, atol=1e-14)
 
 
 def test_a_batch_in_which_only_some_count_parts_them() -> None:
@@ -134,7 +135,7 @@ def test_a_batch_in_which_only_some_count_parts_them() -> None:
         x, y = (torch.cat([getattr(batch, name) for batch in each.task.splits["train"]]) for name in ("x", "y"))
         y[:5] = -100 if number == 0 else y[:5]
         held.append(solution_of(each.net.module, nn.CrossEntropyLoss(), train=(x, y), batch_size=5))
-    assert sorted(len(places) for places, _ in together(objectives(held))) == [1, 3]
+    assert sorted(len(places) for places, _ in together(objectives(held), 100)) == [1, 3]
 
 
 def test_what_diverged_stays_its_own() -> None:
@@ -154,9 +155,9 @@ def test_what_diverged_stays_its_own() -> None:
 )
 def test_networks_that_are_set_up_otherwise_do_not_go_together(makes: list[Make]) -> None:
     held = [solutions(make, count=1)[0] for make in makes for _ in range(3)]
-    groups = together(objectives(held))
+    groups = together(objectives(held), 100)
     assert [places for places, _ in groups] == [(0, 1, 2), (3, 4, 5)]
-    assert all(population is not None for _, population in groups)
+    assert all(joint is not None for _, joint in groups)
 
 
 def test_a_hook_is_left_alone() -> None:
@@ -185,7 +186,7 @@ def test_a_wrong_way_together_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_other_losses_do_not_go_together(losses: tuple[Any, Any]) -> None:
     held = [solutions(loss=loss, count=1)[0] for loss in losses for _ in range(3)]
-    assert {places for places, _ in together(objectives(held))} == {(0, 1, 2), (3, 4, 5)}
+    assert {places for places, _ in together(objectives(held), 100)} == {(0, 1, 2), (3, 4, 5)}
 
 
 @pytest.mark.parametrize("change", ["batches", "examples", "shape"])
@@ -199,7 +200,7 @@ def test_examples_that_lie_otherwise_do_not_go_together(change: str) -> None:
             )
             for each in held[3:]
         ]
-    assert {places for places, _ in together(objectives(held))} == {(0, 1, 2), (3, 4, 5)}
+    assert {places for places, _ in together(objectives(held), 100)} == {(0, 1, 2), (3, 4, 5)}
 
 
 def test_too_few_too_many_examples_and_too_many_parameters_gain_nothing() -> None:
@@ -214,12 +215,11 @@ def test_images_count_for_their_places() -> None:
     assert are_alone(held)  # 20 images of 13 times 64 places
 
 
-def test_many_are_parted_evenly() -> None:
-    count = 2 * MOST_ROWS // 100 + 1
-    groups = together(objectives(solutions(count=count, num_examples=100, batch_size=100)))
-    sizes = [len(places) for places, _ in groups]
-    assert sum(sizes) == count and max(sizes) - min(sizes) <= 1 and max(sizes) * 100 <= MOST_ROWS
-    assert sorted(place for places, _ in groups for place in places) == list(range(count))
+def test_many_are_parted_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "MOST_ROWS", 700)
+    groups = together(objectives(solutions(count=15, num_examples=100, batch_size=100)), 100)
+    assert sorted(len(places) for places, _ in groups) == [5, 5, 5]
+    assert sorted(place for places, _ in groups for place in places) == list(range(15))
 
 
 def test_a_stream_is_read_anew_and_left_alone() -> None:
@@ -227,7 +227,7 @@ def test_a_stream_is_read_anew_and_left_alone() -> None:
     x, y = torch.randn(8, 3).double(), torch.randint(0, 4, (8,))
     source = Stream(lambda: [(x[:4], y[:4]), (x[4:], y[4:])])
     held = [objective.over(source) for objective in objectives(solutions())]
-    assert all(population is None for _, population in together(held))
+    assert all(joint is None for _, joint in together(held, 100))
 
 
 def test_nothing_of_the_members_is_touched() -> None:
@@ -262,6 +262,6 @@ def test_inputs_and_outputs_may_be_dicts() -> None:
         for _ in range(3)
     ]
     held = [type(held[0])(**{**vars(each), "tasks": held[0].tasks}) for each in held]  # one function picks for all
-    population = joined(held)
-    for loss, each in zip(population.losses(), held, strict=True):
+    joint = joined(held)
+    for loss, each in zip(joint.losses(), held, strict=True):
         assert float(loss) == pytest.approx(objective_of(each).value(), rel=1e-12)

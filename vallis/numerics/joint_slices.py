@@ -20,6 +20,8 @@ from vallis.numerics.slices import Floats, Moving, Spread, error_of
 _MOST_PARAMETERS = 5_000
 # Beyond so many products in a first layer it pays not to make them at every point, as `Landscape` does.
 _MOST_PRODUCTS = 2**18
+# Measured with `loss_slice` on 32 networks 2-64-64-2, together over one by one: 0.3 on 40 examples, 0.6 on 128.
+_MOST_ROWS = 160
 
 
 class Losses(Protocol):
@@ -48,7 +50,7 @@ def landscapes(objectives: Sequence[Objective], directions: Sequence[Sequence[Po
     """
     small = [place for place, objective in enumerate(objectives) if _is_small(objective)]
     found: dict[int, Losses] = {}
-    for rows, population in together([objectives[place] for place in small]):
+    for rows, population in together([objectives[place] for place in small], _MOST_ROWS):
         if population is not None:
             places = [small[row] for row in rows]
             joint = _Joint(population, [directions[place] for place in places])

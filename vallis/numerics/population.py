@@ -24,12 +24,13 @@ from vallis.core.types import Batch, Data
 from vallis.numerics.likeness import are_equal, are_set_up_alike
 from vallis.numerics.program_known import plan_of
 
-# Beyond so many examples of all members in a batch the layers are all there is, and what they keep leaves the cache.
-MOST_ROWS = 2048
+# Fewer members gain nothing.
+FEWEST = 3
+# Of all members in a batch: what their layers keep is to stay near.
+MOST_ROWS = 2**14
 # Nor do large networks gain anything, and whoever solves something for each of them holds many vectors of each.
-_MOST_NUMBERS = 2**22
-# Fewer members gain nothing, nor does a part of a population that has no room for so many.
-FEWEST, _LEAST_ROOM = 3, 12
+_MOST_NUMBERS = 2**21
+# A convolution makes a row of every so many places of an image.
 _PLACES = 64
 # What inputs and targets of their own may take, side by side; beyond, they are put together at every pass.
 _MOST_BYTES = 2**28
@@ -195,10 +196,16 @@ class Population:
         return _are_close(outputs, alone) and _are_close(loss, member.loss.mean(alone, batch.y))
 
 
-def together(objectives: Sequence[Objective]) -> list[tuple[tuple[int, ...], Population | None]]:
+def together(objectives: Sequence[Objective], most_rows: int) -> list[tuple[tuple[int, ...], Population | None]]:
     """The populations that some objectives make, with the places of their members.
 
-    Those that would gain nothing, or can only be computed alone, come one by one, with None.
+    Args:
+        objectives: K loss surfaces.
+        most_rows: on batches of more examples the layers are all there is, and nothing would be gained. How many that
+            is hangs on what is computed; an image that is convolved counts for every 64 of its places.
+
+    Returns:
+        Those that would gain nothing, or can only be computed alone, come one by one, with None.
     """
     if len(objectives) < FEWEST:
         return [((place,), None) for place in range(len(objectives))]
@@ -212,7 +219,7 @@ def together(objectives: Sequence[Objective]) -> list[tuple[tuple[int, ...], Pop
             kin.append([place])
     found: list[tuple[tuple[int, ...], Population | None]] = []
     for group in kin:
-        for part in _parts(group, objectives[group[0]]):
+        for part in _parts(group, objectives[group[0]], most_rows):
             population = Population([objectives[place] for place in part]) if len(part) >= FEWEST else None
             if population is not None and population._is_proved():
                 found.append((tuple(part), population))
@@ -226,19 +233,20 @@ def unstacked(outputs: Any, num_members: int) -> list[Any]:
     return [tree.map_tensors(partial(torch.select, dim=0, index=place), outputs) for place in range(num_members)]
 
 
-def _parts(group: list[int], first: Objective) -> list[list[int]]:
+def _parts(group: list[int], first: Objective, most_rows: int) -> list[list[int]]:
     """A group in parts of a size that pays, as even as may be."""
-    most = min(MOST_ROWS // _rows(first), _MOST_NUMBERS // first.num_parameters)
-    if most < _LEAST_ROOM:
+    rows = _rows(first, most_rows)
+    most = min(MOST_ROWS // rows, _MOST_NUMBERS // first.num_parameters)
+    if rows > most_rows or most < FEWEST:
         return [[place] for place in group]
     num_parts = -(-len(group) // most)
     return [group[place::num_parts] for place in range(num_parts)]
 
 
-def _rows(objective: Objective) -> int:
-    """How many rows the largest batch makes of a member; a convolution makes one of every 64 places of an image."""
+def _rows(objective: Objective, most: int) -> int:
+    """How many rows the largest batch makes of a member."""
     if isinstance(objective.data, Stream):  # which may be long, and is not read for this alone
-        return MOST_ROWS
+        return most + 1
     convolves = any(isinstance(part, nn.modules.conv._ConvNd) for part in objective.module.modules())
     return max((len(batch) * (_places(batch) if convolves else 1) for batch in objective.data), default=1)
 

@@ -235,7 +235,7 @@ def test_many_may_be_looked_at() -> None:
 def test_the_solutions_of_a_company_go_together() -> None:
     """Or that many are as one would show nothing."""
     for name, found in subjects.companies().items():
-        groups = together([Objective(solution) for solution in found])
+        groups = together([Objective(solution) for solution in found], 64)
         assert len(groups) == 1 and groups[0][1] is not None, name
 
 
