@@ -165,7 +165,7 @@ BENCHMARK = Benchmark(
     ),
     judge=_judge,
     remarks=(
-        "Networks go together on batches of up to 512 examples; images count for every 64 of their places. Beyond that "
-        "the layers are all there is, and they are multiplied one by one.",
+        "Networks go together on batches of up to 512 examples, images on fewer by how much is made of them. Beyond "
+        "that the layers are all there is, and they are multiplied one by one.",
     ),
 )

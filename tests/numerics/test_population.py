@@ -210,9 +210,11 @@ def test_too_few_too_many_examples_and_too_many_parameters_gain_nothing() -> Non
     assert are_alone(solutions(lambda: nn.Sequential(nn.Linear(3, 90_000), nn.Linear(90_000, 4)), count=3))
 
 
-def test_images_count_for_their_places() -> None:
-    held = solutions(convolutional, shape=(1, 28, 28), num_examples=20, batch_size=20)
-    assert are_alone(held)  # 20 images of 13 times 64 places
+def test_images_count_for_what_is_made_of_them() -> None:
+    held = solutions(convolutional, shape=(1, 28, 28), num_examples=10, batch_size=10)
+    assert not are_alone(held)  # 10 images of 784 places in 3 channels: 10 rows each
+    held = solutions(convolutional, shape=(1, 28, 28), num_examples=11, batch_size=11)
+    assert are_alone(held)
 
 
 def test_many_are_parted_evenly(monkeypatch: pytest.MonkeyPatch) -> None:

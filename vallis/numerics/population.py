@@ -30,8 +30,8 @@ FEWEST = 3
 MOST_ROWS = 2**14
 # Nor do large networks gain anything, and whoever solves something for each of them holds many vectors of each.
 _MOST_NUMBERS = 2**21
-# A convolution makes a row of every so many places of an image.
-_PLACES = 64
+# So many numbers in the answer of a convolution count for a row.
+_NUMBERS_IN_A_ROW = 256
 # What inputs and targets of their own may take, side by side; beyond, they are put together at every pass.
 _MOST_BYTES = 2**28
 _ROUNDING = 1e-4
@@ -202,7 +202,7 @@ def together(objectives: Sequence[Objective], most_rows: int) -> list[tuple[tupl
     Args:
         objectives: K loss surfaces.
         most_rows: on batches of more examples the layers are all there is, and nothing would be gained. How many that
-            is hangs on what is computed; an image that is convolved counts for every 64 of its places.
+            is hangs on what is computed; an image counts for every 256 numbers that a convolution may make of it.
 
     Returns:
         Those that would gain nothing, or can only be computed alone, come one by one, with None.
@@ -247,13 +247,15 @@ def _rows(objective: Objective, most: int) -> int:
     """How many rows the largest batch makes of a member."""
     if isinstance(objective.data, Stream):  # which may be long, and is not read for this alone
         return most + 1
-    convolves = any(isinstance(part, nn.modules.conv._ConvNd) for part in objective.module.modules())
-    return max((len(batch) * (_places(batch) if convolves else 1) for batch in objective.data), default=1)
+    widths = [part.out_channels for part in objective.module.modules() if isinstance(part, nn.modules.conv._ConvNd)]
+    widest = max(widths, default=0)
+    return max((len(batch) * _rows_of_one(batch, widest) for batch in objective.data), default=1)
 
 
-def _places(batch: Batch) -> int:
-    shapes = [leaf.shape[2:] for leaf in tree.tensors(batch.x)]
-    return max((-(-shape.numel() // _PLACES) for shape in shapes if shape), default=1)
+def _rows_of_one(batch: Batch, num_channels: int) -> int:
+    """How many rows an example is, for a convolution with so many channels; none has a single one."""
+    places = max((leaf.shape[2:].numel() for leaf in tree.tensors(batch.x)), default=1) if num_channels else 1
+    return -(-places * num_channels // _NUMBERS_IN_A_ROW) or 1
 
 
 def _are_kin(one: Objective, other: Objective) -> bool:
