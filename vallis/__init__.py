@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vallis.numerics.fisher import EmpiricalFisher as EmpiricalFisher
     from vallis.numerics.fisher import Fisher as Fisher
     from vallis.numerics.fisher import SampledFisher as SampledFisher
+    from vallis.numerics.hessians import Hessians as Hessians
     from vallis.numerics.lanczos import eigenpairs as eigenpairs
     from vallis.numerics.residual import Residual as Residual
     from vallis.report.examine import examine as examine
@@ -41,6 +42,7 @@ __all__ = [
     "Fisher",
     "GaussNewton",
     "Hessian",
+    "Hessians",
     "Residual",
     "Rng",
     "SampledFisher",
@@ -64,6 +66,7 @@ _HOMES = {
     "Fisher": "vallis.numerics.fisher",
     "GaussNewton": "vallis.numerics.curvature",
     "Hessian": "vallis.numerics.curvature",
+    "Hessians": "vallis.numerics.hessians",
     "Residual": "vallis.numerics.residual",
     "Rng": "vallis.core.rng",
     "SampledFisher": "vallis.numerics.fisher",
