@@ -17,7 +17,7 @@ from vallis.core.rng import Rng
 from vallis.numerics.curvature import Hessian
 from vallis.numerics.density import Density, distance, spectral_density
 from vallis.numerics.lanczos import eigenpairs
-from vallis.numerics.operators import Dense
+from vallis.numerics.operators import Dense, Operator
 from vallis.numerics.surface import in_eval_mode
 from vallis.testing.oracles import dense_hessian
 
@@ -174,6 +174,26 @@ def test_a_multiple_of_the_identity(value: float) -> None:
     assert seen.num_products == 4
     assert distance(seen, np.full(300, value)) < 1e-5
     assert seen.moment(1) == (pytest.approx(value), pytest.approx(0.0, abs=1e-6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_operator_of_low_rank_whose_range_is_found_leaves_only_zeros(dtype: torch.dtype) -> None:
+    """What products then leave is rounding of nothing, which is symmetric to no digit."""
+    turn = torch.linalg.qr(torch.randn(300, 300, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).Q
+    values = torch.cat([torch.logspace(-3, 0, 12, dtype=torch.float64), torch.zeros(288, dtype=torch.float64)])
+    products = turn[:, :12] * values[:12]
+
+    class LowRank(Operator):
+        def _product(self, vector: torch.Tensor) -> torch.Tensor:
+            rounding = torch.finfo(dtype).eps / 2 * vector.roll(1)
+            return (products @ (turn[:, :12].T @ vector.double())).to(dtype) + rounding
+
+    operator = LowRank(300, dtype, torch.device("cpu"))
+    density = spectral_density(operator, num_probes=4, num_steps=10, num_search_steps=40, rng=RNG)
+    small = 1e-5 if dtype == torch.float32 else 1e-12
+    np.testing.assert_allclose(np.sort(density.known)[-12:], values[:12].numpy(), atol=small)
+    assert all(np.abs(seen.nodes).max() <= small for seen in density.bulk)
+    assert density.fraction_within(small)[0] == pytest.approx(288 / 300)
 
 
 def test_the_room_for_vectors_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,12 @@ def symmetric_matrix(operator: Operator) -> torch.Tensor:
     Raises:
         UsageError: a product is not finite, or the operator is not symmetric.
     """
-    matrix = answered(_written_out(operator))
+    return answered(symmetric(operator))
+
+
+def symmetric(operator: Operator) -> Asking[torch.Tensor]:
+    """What `symmetric_matrix` does, as what asks for its products; see there."""
+    matrix = yield from _written_out(operator)
     return (matrix + matrix.T) / 2
 
 

@@ -21,7 +21,8 @@ from vallis.core.errors import SettingsError
 from vallis.core.progress import track
 from vallis.core.rng import Rng, must_be_rng
 from vallis.core.types import Note
-from vallis.numerics.dense import symmetric_matrix
+from vallis.numerics.asking import Asking, answered
+from vallis.numerics.dense import symmetric
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import Floats, band, notes_on_known, sphere, standard_error
 from vallis.numerics.quadrature import Quadrature, Recurrence, rounding_of
@@ -211,6 +212,30 @@ def spectral_density(
         SettingsError: no probe or no step is asked for, or a negative search.
         UsageError: the operator promises no symmetry, or a product is not finite.
     """
+    return answered(
+        spreading(
+            operator,
+            num_probes=num_probes,
+            num_steps=num_steps,
+            rng=rng,
+            num_search_steps=num_search_steps,
+            known=known,
+            exact_size=exact_size,
+        )
+    )
+
+
+def spreading(
+    operator: Operator,
+    *,
+    num_probes: int,
+    num_steps: int,
+    rng: Rng,
+    num_search_steps: int | None = None,
+    known: Eigenpairs | None = None,
+    exact_size: int = EXACT_SIZE,
+) -> Asking[Density]:
+    """What `spectral_density` does, as what asks for its products; see there."""
     must_be_rng(rng)
     search = 2 * num_steps if num_search_steps is None else num_search_steps
     if min(num_probes, num_steps) < 1 or search < 0:
@@ -220,18 +245,21 @@ def spectral_density(
         )
     must_be_symmetric(operator)
     if operator.size <= exact_size:
-        return _exact(operator)
+        return (yield from _exact(operator))
     before = operator.num_products
     found, rounding = _Known.of(known), 0.0
     if search:
         # What this vector sees of the rest is not used: where it overlaps much with an eigenvector, that one converges
         # and is taken out, so what is left would be too little on average.
-        first = Recurrence(operator, sphere(operator, rng.child("search")), search, found.vectors).run(search)
+        first = Recurrence(operator, sphere(operator, rng.child("search")), search, found.vectors)
+        yield from first.running(search)
         found, rounding = found.joined(first, operator.size), first.rounding
     bulk, changes = [], []
     for probe in track(range(num_probes), "density", num_probes):
-        run = Recurrence(operator, sphere(operator, rng.child("probe", probe)), num_steps, found.vectors)
-        bulk.append(run.run(num_steps).quadrature())
+        start, scale = sphere(operator, rng.child("probe", probe)), float(np.abs(found.values).max(initial=0.0))
+        run = Recurrence(operator, start, num_steps, found.vectors, scale=scale)
+        yield from run.running(num_steps)
+        bulk.append(run.quadrature())
         changes.append(_change(run))
         rounding = max(rounding, run.rounding)
     order = np.argsort(found.values)[::-1].copy()
@@ -325,8 +353,8 @@ def _as_measure(found: Density | Floats) -> tuple[Floats, Floats]:
     return np.asarray(found, dtype=np.float64), np.full(len(found), 1.0 / len(found))
 
 
-def _exact(operator: Operator) -> Density:
-    values = torch.linalg.eigvalsh(symmetric_matrix(operator)).cpu().numpy()[::-1]
+def _exact(operator: Operator) -> Asking[Density]:
+    values = torch.linalg.eigvalsh((yield from symmetric(operator))).cpu().numpy()[::-1]
     return Density(
         size=operator.size,
         known=values.copy(),

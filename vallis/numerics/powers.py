@@ -13,7 +13,8 @@ import numpy as np
 from vallis.core.errors import SettingsError
 from vallis.core.progress import track
 from vallis.core.rng import Rng, must_be_rng
-from vallis.numerics.dense import symmetric_matrix
+from vallis.numerics.asking import Asking, answered
+from vallis.numerics.dense import symmetric
 from vallis.numerics.operators import Operator, must_be_symmetric
 from vallis.numerics.probes import notes_on_known, signs, without
 from vallis.numerics.sign_variance import SignVariance, SquareVariance
@@ -67,12 +68,24 @@ def powers(
         SettingsError: no probe is asked for.
         UsageError: the operator promises no symmetry, or a product is not finite.
     """
+    return answered(squaring(operator, num_probes=num_probes, rng=rng, known=known, exact_size=exact_size))
+
+
+def squaring(
+    operator: Operator,
+    *,
+    num_probes: int,
+    rng: Rng,
+    known: Eigenpairs | None = None,
+    exact_size: int = EXACT_SIZE,
+) -> Asking[Powers]:
+    """What `powers` does, as what asks for its products; see there."""
     must_be_rng(rng)
     if num_probes < 1:
         raise SettingsError(f"at least one probe was required, num_probes={num_probes} came: raise it")
     must_be_symmetric(operator)
     if operator.size <= exact_size:
-        matrix = symmetric_matrix(operator)
+        matrix = yield from symmetric(operator)
         sums = float(matrix.trace()), float((matrix**2).sum())
         first, second = (
             Trace(value=each, stderr=0.0, samples=np.empty(0), num_products=operator.size, method="exact")
@@ -85,7 +98,7 @@ def powers(
     for probe in track(range(num_probes), "norm", num_probes):
         drawn = signs(operator, rng.child("probe", probe))
         z = without(drawn, vectors)
-        product = operator.matvec(z).double()
+        product = (yield operator, z).double()
         samples[:, probe] = float(z @ product), float(product @ product)
         must_be_finite(float(samples[:, probe].sum()))
         variances[0].add(drawn, without(product, vectors))

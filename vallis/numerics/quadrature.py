@@ -142,6 +142,7 @@ class Recurrence:
         num_steps: the most steps there will be.
         known: ``(P, k)`` orthonormal eigenvectors that are left out: A is seen on what is orthogonal to them.
         row_bytes: the memory for rows.
+        scale: the largest magnitude of an eigenvalue that is known, beside which products may be nothing but rounding.
 
     Attributes:
         size: m, how many steps were made.
@@ -160,6 +161,7 @@ class Recurrence:
         num_steps: int,
         known: torch.Tensor | None = None,
         row_bytes: int = _ROW_BYTES,
+        scale: float = 0.0,
     ) -> None:
         must_be_symmetric(operator)
         if num_steps < 1:
@@ -173,7 +175,7 @@ class Recurrence:
         self._room = operator.size - (0 if known is None else known.shape[1])
         self._diagonal: list[float] = []
         self._beside: list[float] = []
-        self._scale = 0.0
+        self._scale = scale
         first = self._outside(self._outside(start.to(self._rows) / float(start.norm())))
         length = _length(first)
         # What lies in the span of the known ones altogether sees nothing of the rest.
@@ -182,10 +184,14 @@ class Recurrence:
 
     def run(self, num_steps: int) -> Recurrence:
         """Makes so many steps, or fewer where it ends."""
+        return answered(self.running(num_steps))
+
+    def running(self, num_steps: int) -> Asking[Recurrence]:
+        """So many steps, or fewer where it ends, as what asks for their products."""
         for _ in range(num_steps):
             if self.ended:
                 break
-            self.step()
+            yield from self.asking()
         return self
 
     def step(self) -> None:

@@ -17,10 +17,11 @@ from vallis.core.losses import SquaredError
 from vallis.core.objective import Objective
 from vallis.core.types import NotApplicable, Note, Result, Solution
 from vallis.measurements.curvature.hessian_density import HessianDensity
+from vallis.numerics.asking import Asking
 from vallis.numerics.curvature import GaussNewton
-from vallis.numerics.density import Density, spectral_density
+from vallis.numerics.density import Density, spreading
 from vallis.numerics.operators import Dense, Operator
-from vallis.numerics.powers import Powers, powers
+from vallis.numerics.powers import Powers, squaring
 from vallis.numerics.surface import in_eval_mode
 from vallis.testing.oracles import dense_hessian
 
@@ -104,10 +105,10 @@ def test_the_gauss_newton_part_has_nothing_below_zero() -> None:
 def test_moments_that_do_not_agree_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the curvature were not the same twice."""
 
-    def of_another(operator: Operator, **how: Any) -> Powers:
-        return powers(1.5 * operator, **how)
+    def of_another(operator: Operator, **how: Any) -> Asking[Powers]:
+        return squaring(1.5 * operator, **how)
 
-    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.powers", of_another)
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.squaring", of_another)
     found = HessianDensity(num_checks=8).measure(large(), RNG)
     assert isinstance(found, Result)
     assert "moments_disagree" in [note.code for note in found.notes]
@@ -179,10 +180,10 @@ def test_tiny_settings_are_cheap() -> None:
 def test_nothing_drawn_is_called_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """A multiple of the identity: all probes see the same, and yet it was not solved."""
 
-    def of_the_identity(operator: Operator, **how: Any) -> Density:
-        return spectral_density(Dense(2.0 * torch.eye(300, dtype=torch.float64)), **how)
+    def of_the_identity(operator: Operator, **how: Any) -> Asking[Density]:
+        return spreading(Dense(2.0 * torch.eye(300, dtype=torch.float64)), **how)
 
-    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.spectral_density", of_the_identity)
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.spreading", of_the_identity)
     found = measured(HessianDensity(num_checks=0), large())
     assert found.estimate("mean_eigenvalue").value == pytest.approx(2.0)
     assert all(found.estimate(name).stderr != 0.0 for name in ("mean_eigenvalue", "flat_fraction", "negative_fraction"))
@@ -190,8 +191,9 @@ def test_nothing_drawn_is_called_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_notes_of_the_density_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def noted(operator: Operator, **how: Any) -> Density:
-        return replace(spectral_density(operator, **how), notes=(Note(code="known_not_converged", text="Rough."),))
+    def noted(operator: Operator, **how: Any) -> Asking[Density]:
+        found = yield from spreading(operator, **how)
+        return replace(found, notes=(Note(code="known_not_converged", text="Rough."),))
 
-    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.spectral_density", noted)
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_density.spreading", noted)
     assert "known_not_converged" in [note.code for note in measured(HessianDensity(), large()).notes]

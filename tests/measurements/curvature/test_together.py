@@ -10,6 +10,7 @@ from tests.numerics.test_hessians import wide
 from tests.numerics.test_population import normalised
 from vallis.core.rng import Rng
 from vallis.core.types import NotApplicable, Result
+from vallis.measurements.curvature.hessian_density import HessianDensity
 from vallis.measurements.curvature.hessian_spectrum import HessianSpectrum
 from vallis.measurements.curvature.hessian_trace import HessianTrace
 from vallis.numerics.curvature import Hessian
@@ -45,6 +46,17 @@ def test_eigenvalues_are_those_of_the_dense_hessians() -> None:
         found = torch.from_numpy(outcome.array("eigenvalues_top").data)
         torch.testing.assert_close(found, true[-3:].flip(0), rtol=1e-5, atol=1e-9)
         assert outcome.estimate("converged_fraction").value == 1.0
+
+
+@pytest.mark.parametrize("matrix", ["hessian", "gauss_newton"])
+def test_densities_have_the_probes_of_each_alone(matrix: str) -> None:
+    held, part = solutions(wide, count=4), HessianDensity(num_probes=2, num_steps=10, num_checks=4, matrix=matrix)  # type: ignore[arg-type]
+    for each, outcome in zip(held, part.measure_many(held, RNG), strict=True):
+        alone = part.measure(each, RNG)
+        assert isinstance(outcome, Result) and isinstance(alone, Result)
+        assert outcome.estimate("num_products") == alone.estimate("num_products")
+        for key in ("mean_eigenvalue", "largest_magnitude", "flat_fraction"):
+            assert outcome.estimate(key).value == pytest.approx(alone.estimate(key).value, rel=1e-5, abs=1e-9)
 
 
 def test_those_that_go_alone_and_those_that_diverged_are_among_them(monkeypatch: pytest.MonkeyPatch) -> None:

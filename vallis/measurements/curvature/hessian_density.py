@@ -18,7 +18,7 @@ Says little when: the bulk close to zero is asked for: what is far below the lar
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -28,10 +28,13 @@ from vallis.core.errors import SettingsError
 from vallis.core.figures import Axis, Figure, Mark
 from vallis.core.numbers import count, quantity, written
 from vallis.core.rng import Rng
-from vallis.core.types import Array, Estimate, Note, Outcome, Result, Source
+from vallis.core.types import Array, Estimate, Note, Outcome, Result, Solution, Source
+from vallis.measurements.curvature._together import measured_together
+from vallis.numerics.asking import Asking, answered
 from vallis.numerics.curvature import GaussNewton, Hessian
-from vallis.numerics.density import Density, spectral_density
-from vallis.numerics.powers import Powers, powers
+from vallis.numerics.density import Density, spreading
+from vallis.numerics.operators import Operator
+from vallis.numerics.powers import Powers, squaring
 from vallis.numerics.probes import Floats
 from vallis.numerics.smoothing import Kernel, Scale, smoothed
 from vallis.numerics.surface import Precision, Surface, surface
@@ -123,7 +126,19 @@ class HessianDensity:
         if diverged is not None:
             return diverged
         operator = (Hessian if self.matrix == "hessian" else GaussNewton)(ground.objective)
-        found = spectral_density(
+        found = answered(self._asking(ground, operator, rng))
+        operator.clear()
+        return found
+
+    def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
+        if self.matrix != "hessian":
+            return [self.measure(each, rng) for each in subjects]
+        grounds = [surface(each, self.split, self.precision, self.max_examples, rng) for each in subjects]
+        return measured_together(self, subjects, grounds, rng, self._asking)
+
+    def _asking(self, ground: Surface, operator: Operator, rng: Rng) -> Asking[Outcome]:
+        """The answer, from what asks for products with the operator."""
+        found = yield from spreading(
             operator,
             num_probes=self.num_probes,
             num_steps=self.num_steps,
@@ -132,10 +147,10 @@ class HessianDensity:
         )
         checked = None
         if self.num_checks and not found.exact:
-            checked = powers(operator, num_probes=self.num_checks, rng=rng.child("checks"), known=found.pairs)
-        num_products = operator.num_products
-        operator.clear()
-        return self._result(ground, found, checked, num_products)
+            checked = yield from squaring(
+                operator, num_probes=self.num_checks, rng=rng.child("checks"), known=found.pairs
+            )
+        return self._result(ground, found, checked, operator.num_products)
 
     def figures(self, result: Result) -> tuple[Figure, ...]:
         return (self._curve(result), _shares(result)) if "density" in result.values else (_shares(result),)
