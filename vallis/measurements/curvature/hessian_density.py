@@ -63,7 +63,7 @@ class HessianDensity:
         flat: up to this share of the largest magnitude, a curvature counts as none.
     """
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     takes: ClassVar[str] = "solution"
     needs: ClassVar[frozenset[str]] = frozenset({"differentiable"})
     invariances: ClassVar[frozenset[str]] = frozenset()
