@@ -63,6 +63,7 @@ def test_copies_are_equal(make: Callable[[], Any]) -> None:
         ([1, 2], [1, 2, 3]),
         ([1, 2], (1, 2)),
         ({"a": 1}, {"b": 1}),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         (Held(torch.ones(2)), Held(torch.zeros(2))),
         (_adding(2), _adding(3)),
         (_adding(2), lambda x, by=1: x),

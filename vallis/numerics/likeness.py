@@ -51,7 +51,7 @@ def are_equal(one: Any, other: Any) -> bool:
         alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
         return alike and (_lie_in_one_place(one, other) or torch.equal(one, other))
     if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(are_equal(one[key], other[key]) for key in one)
+        return are_equal(list(one.items()), list(other.items()))  # in their order, too
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(are_equal, one, other))
     if isinstance(one, FunctionType):
