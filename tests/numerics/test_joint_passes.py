@@ -71,6 +71,15 @@ def test_what_is_shared_is_read_once_for_all() -> None:
     assert len(reads) - before == 2  # what counts, and what is said
 
 
+def test_nobody_sees_what_another_writes_over_its_inputs() -> None:
+    x, y = torch.randn(8, 3).double(), torch.randint(0, 4, (8,))
+    source = Stream(lambda: [(x.clone(), y)])
+    writing = solutions(lambda: torch.nn.Sequential(torch.nn.ReLU(inplace=True), torch.nn.Linear(3, 4)), count=1)
+    found = [objective.over(source) for objective in objectives(writing, solutions(count=1))]
+    for told, objective in zip(heard(found), found, strict=True):
+        assert torch.equal(told[0][1], wanted(objective)[0][1])
+
+
 def test_in_other_precisions_each_has_its_own() -> None:
     held = solutions(count=2)
     found = [objective_of(held[0]), objective_of(held[1], dtype=torch.float32)]

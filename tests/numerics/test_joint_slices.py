@@ -34,7 +34,7 @@ def prepared(make: Make = small, count: int = 4, **how: object) -> tuple[list[Ob
 @pytest.mark.parametrize("own", [False, True])
 def test_losses_are_those_of_each(make: Make, shape: tuple[int, ...], own: bool) -> None:
     objectives, directions = prepared(make, shape=shape, own_x=own, own_y=own)
-    found = landscapes(objectives, directions)
+    found = landscapes(objectives, directions.__getitem__)
     assert sorted(found) == [0, 1, 2, 3]
     for place, objective in enumerate(objectives):
         alone = Landscape(objective, directions[place])
@@ -48,7 +48,7 @@ def test_losses_are_those_of_each(make: Make, shape: tuple[int, ...], own: bool)
 @pytest.mark.parametrize("of", [None, 40])
 def test_error_bars_are_those_of_each(of: int | None) -> None:
     objectives, directions = prepared(own_y=True)
-    found = landscapes(objectives, directions)
+    found = landscapes(objectives, directions.__getitem__)
     for place, objective in enumerate(objectives):
         one, other = (
             each.spread(POINTS, "points", of) for each in (found[place], Landscape(objective, directions[place]))
@@ -62,7 +62,7 @@ def test_the_points_of_all_are_computed_when_the_first_asks(monkeypatch: pytest.
     right: Callable[..., torch.Tensor] = Population.losses
     monkeypatch.setattr(Population, "losses", lambda *given: (counted.append(1), right(*given))[1])
     objectives, directions = prepared()
-    found = landscapes(objectives, directions)
+    found = landscapes(objectives, directions.__getitem__)
     for place in range(4):
         found[place].losses(POINTS)
     assert len(counted) == 3  # the origin is that of the networks alone
@@ -80,4 +80,7 @@ def test_the_points_of_all_are_computed_when_the_first_asks(monkeypatch: pytest.
     ],
 )
 def test_where_nothing_is_gained_they_are_left_alone(make: Make, how: dict[str, int]) -> None:
-    assert landscapes(*prepared(make, **how)) == {}
+    def directions(place: int) -> list[Point]:
+        raise AssertionError("nobody needs to hold them")
+
+    assert landscapes(prepared(make, **how)[0], directions) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,40 @@ from vallis.numerics.likeness import are_equal, are_set_up_alike
 @dataclass(eq=False)
 class Held:
     value: Any
+
+
+@dataclass
+class Named:
+    name: str = ""
+
+    @cached_property
+    def size(self) -> int:
+        return len(self.name)
+
+
+class Listed(list[int]):
+    """A list that may have attributes."""
+
+
+@dataclass(eq=False)
+class Weighing(nn.Module):
+    by: float
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((2,), self.by))
+
+
+def _marked(held: Any, mark: float) -> Any:
+    held.mark = mark
+    return held
+
+
+def _calling_itself(by: float) -> Callable[[float], float]:
+    def halved(x: float) -> float:
+        return by * halved(x / 2) if x > 1 else x
+
+    return halved
 
 
 def _adding(number: Any) -> Callable[[Any], Any]:
@@ -45,6 +79,8 @@ class Odd:
         lambda: _adding(torch.ones(2)),
         lambda: partial(_adding, number=3),
         lambda: Held(1).__repr__,
+        lambda: _marked(_adding(2), 1.0),
+        lambda: Weighing(2.0),
         lambda: nn.CrossEntropyLoss(weight=torch.ones(3)),
         lambda: None,
     ],
@@ -63,6 +99,7 @@ def test_copies_are_equal(make: Callable[[], Any]) -> None:
         ([1, 2], [1, 2, 3]),
         ([1, 2], (1, 2)),
         ({"a": 1}, {"b": 1}),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
         (Held(torch.ones(2)), Held(torch.zeros(2))),
         (_adding(2), _adding(3)),
         (_adding(2), lambda x, by=1: x),
@@ -71,6 +108,13 @@ def test_copies_are_equal(make: Callable[[], Any]) -> None:
         (nn.CrossEntropyLoss(weight=torch.ones(3)), nn.CrossEntropyLoss(weight=torch.zeros(3))),
         (np.ones(2), np.ones(2)),
         (Odd(), Odd()),
+        (Held, Named),
+        (Weighing(2.0), Weighing(2.0).requires_grad_(False).apply(lambda part: part.weight.mul_(2))),
+        (_marked(Held(1), 1.0), _marked(Held(1), 2.0)),
+        (_marked(_adding(1), 1.0), _marked(_adding(1), 2.0)),
+        (_marked(Listed([1]), 1.0), _marked(Listed([1]), 2.0)),
+        (torch.eye(2).to_sparse(), torch.eye(2).to_sparse()),
+        (_calling_itself(1.0), _calling_itself(1.0)),
         (1, 1.0),
     ],
 )
@@ -83,6 +127,13 @@ def test_everything_equals_itself() -> None:
     nan, odd = torch.tensor(float("nan")), Odd()
     assert are_equal(nan, nan)
     assert are_equal([odd], [odd])
+
+
+def test_what_was_computed_already_is_no_difference() -> None:
+    one, other = Named("a"), Named("a")
+    assert one.size == 1
+    assert are_equal(one, other)
+    assert are_equal(other, one)
 
 
 def _net(**settings: Any) -> nn.Sequential:

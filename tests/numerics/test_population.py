@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -242,6 +244,37 @@ def test_nothing_of_the_members_is_touched() -> None:
         assert [part.training for part in each.net.module.modules()] == mode
 
 
+class Keeping(nn.Module):
+    """Keeps what it said, as one that shows its attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.said = nn.Linear(3, 4), [torch.zeros(0)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.said[0] = self.layer(x)
+        return self.said[0]
+
+
+class KeepingLoss(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.zeros(())
+
+    def forward(self, outputs: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        self.last = nn.functional.cross_entropy(outputs, y)
+        return self.last
+
+
+def test_what_a_network_or_a_loss_keeps_is_not_that_of_all() -> None:
+    (one,) = solutions(Keeping, count=1, loss=KeepingLoss())
+    held = [replace(one, params={name: value + k for name, value in one.params.items()}) for k in range(3)]
+    joined(held).losses()
+    kept = copy.deepcopy((one.net.module.said, one.task.loss.function.last))  # type: ignore[attr-defined]
+    assert kept[0][0].shape[1:] == (4,)
+    assert float(kept[1]) > 0
+
+
 def test_it_is_the_same_every_time() -> None:
     one, other = (joined(solutions()) for _ in range(2))
     assert torch.equal(one.losses(), other.losses())
@@ -267,3 +300,17 @@ def test_inputs_and_outputs_may_be_dicts() -> None:
     joint = joined(held)
     for loss, each in zip(joint.losses(), held, strict=True):
         assert float(loss) == pytest.approx(objective_of(each).value(), rel=1e-12)
+
+
+@pytest.mark.parametrize("turned", ["inputs", "targets"])
+def test_dicts_in_another_order_do_not_go_together(turned: str) -> None:
+    def loss(outputs: dict[str, torch.Tensor], y: dict[str, torch.Tensor]) -> torch.Tensor:
+        return (outputs["logits"] * (y["a"] - 2 * y["b"])).mean()
+
+    held = []
+    for number in range(4):
+        x, y = ({name: torch.randn(6, size).double() for name in ("a", "b")} for size in (3, 4))
+        if number == 1:
+            x, y = (dict(reversed(x.items())), y) if turned == "inputs" else (x, dict(reversed(y.items())))
+        held.append(solution_of(Two().double(), loss, train=(x, y)))
+    assert sorted(places for places, _ in together(objectives(held), 100)) == [(0, 2, 3), (1,)]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
+from vallis.core import tree
+from vallis.core.data import Stream
 from vallis.core.objective import Objective, Term
+from vallis.core.types import Batch
 from vallis.numerics.population import Population, count_once, together, unstacked
 
 # On larger batches a pass alone takes as long as one of several, which has to be proved first. Measured with
@@ -47,13 +51,21 @@ def _joint(
 
 def _one_by_one(readers: Sequence[int], objectives: Sequence[Objective]) -> Iterator[tuple[int, Term, Any]]:
     totals = {place: objectives[place].total_weight for place in readers}
-    for batch in objectives[readers[0]].data:
+    data = objectives[readers[0]].data
+    # Alone each would read a stream anew, so that none sees what another writes over its inputs.
+    each_has_own = isinstance(data, Stream) and len(readers) > 1
+    for batch in data:
         for place in readers:
             objective = objectives[place]
-            own = objective.own(batch)
+            own = objective.own(_copied(batch) if each_has_own else batch)
             weight = float(objective.loss.weight(own.y))
             if weight > 0:
                 term = Term(weight / totals[place], own, objective)
                 with torch.no_grad():
                     outputs = term.outputs(objective.origin)
                 yield place, term, outputs
+
+
+def _copied(batch: Batch) -> Batch:
+    x, y = tree.map_tensors(torch.clone, (batch.x, batch.y))
+    return replace(batch, x=x, y=y)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,14 +36,15 @@ class Losses(Protocol):
         ...
 
 
-def landscapes(objectives: Sequence[Objective], directions: Sequence[Sequence[Point]]) -> dict[int, Losses]:
+def landscapes(objectives: Sequence[Objective], directions: Callable[[int], Sequence[Point]]) -> dict[int, Losses]:
     """The landscapes of those objectives that go together, by their places, each along its own directions.
 
     Whoever is asked first makes the others' losses at the same points along with its own.
 
     Args:
         objectives: the loss surfaces.
-        directions: of each, the same number of them; see `Landscape`.
+        directions: of the objective at a place, for each the same number of them; see `Landscape`. Those of networks
+            that are looked at alone are not asked for: of many large ones they would fill the memory.
 
     Returns:
         Nothing for those that are looked at alone as quickly, or quicker, by a `Landscape`.
@@ -53,7 +54,7 @@ def landscapes(objectives: Sequence[Objective], directions: Sequence[Sequence[Po
     for rows, population in together([objectives[place] for place in small], _MOST_ROWS):
         if population is not None:
             places = [small[row] for row in rows]
-            joint = _Joint(population, [directions[place] for place in places])
+            joint = _Joint(population, [directions(place) for place in places])
             found |= {place: _Part(joint, number) for number, place in enumerate(places)}
     return found
 

@@ -39,19 +39,28 @@ def are_set_up_alike(one: nn.Module, other: nn.Module) -> bool:
 def are_equal(one: Any, other: Any) -> bool:
     """Whether two values are equal to the last bit, tensors in containers and dataclasses included.
 
-    Functions are equal that have the same code and see the same.
-
-    What can say nothing of it, or raises, is equal to itself alone.
+    Functions are equal that have the same code and see the same. What can say nothing of it, or raises, is equal to
+    itself alone.
     """
     if one is other:
         return True
-    if type(one) is not type(other):
+    if type(one) is not type(other) or isinstance(one, type):
         return False
+    try:
+        if isinstance(one, nn.Module):
+            return are_set_up_alike(one, other) and are_equal(_numbers(one), _numbers(other))
+        return _attributes_agree(one, other) and _values_agree(one, other)
+    except Exception:
+        return False
+
+
+def _values_agree(one: Any, other: Any) -> bool:
+    """Whether two values of one type are equal, but for their attributes."""
     if isinstance(one, torch.Tensor):
         alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
         return alike and (_lie_in_one_place(one, other) or torch.equal(one, other))
     if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(are_equal(one[key], other[key]) for key in one)
+        return are_equal(list(one.items()), list(other.items()))  # in their order, too
     if isinstance(one, (list, tuple)):
         return len(one) == len(other) and all(map(are_equal, one, other))
     if isinstance(one, FunctionType):
@@ -60,16 +69,25 @@ def are_equal(one: Any, other: Any) -> bool:
         return are_equal((one.__func__, one.__self__), (other.__func__, other.__self__))
     if isinstance(one, functools.partial):
         return are_equal((one.func, one.args, one.keywords), (other.func, other.args, other.keywords))
-    if dataclasses.is_dataclass(one):
-        names = [field.name for field in dataclasses.fields(one)]
-        return all(are_equal(getattr(one, name), getattr(other, name)) for name in names)
-    if isinstance(one, nn.Module):
-        numbers = ({**dict(one.named_parameters()), **dict(one.named_buffers())} for one in (one, other))
-        return are_set_up_alike(one, other) and are_equal(*numbers)
-    try:
-        return bool(one == other)
-    except Exception:
-        return False
+    return dataclasses.is_dataclass(one) or bool(one == other)
+
+
+def _attributes_agree(one: Any, other: Any) -> bool:
+    """Also those that nobody declared: of functions, of dataclasses beside their fields."""
+    mine, theirs = _attributes(one), _attributes(other)
+    return mine.keys() == theirs.keys() and all(are_equal(mine[name], theirs[name]) for name in mine)
+
+
+def _attributes(held: Any) -> dict[str, Any]:
+    """All but those that are computed from the others once they are asked for."""
+    fields = dataclasses.fields(held) if dataclasses.is_dataclass(held) else ()
+    found = {**{field.name: getattr(held, field.name) for field in fields}, **getattr(held, "__dict__", {})}
+    made = functools.cached_property
+    return {name: value for name, value in found.items() if not isinstance(getattr(type(held), name, None), made)}
+
+
+def _numbers(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 def _surroundings(function: FunctionType) -> list[Any]:

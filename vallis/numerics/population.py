@@ -8,6 +8,7 @@ first examples, alone and among the others.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,6 +20,7 @@ from torch import nn
 from vallis.core import tree
 from vallis.core.data import Arrays, Batches, Stream
 from vallis.core.functional import call, full_precision
+from vallis.core.losses import Loss
 from vallis.core.objective import Objective, Point
 from vallis.core.types import Batch, Data
 from vallis.numerics.likeness import are_equal, are_set_up_alike
@@ -133,13 +135,18 @@ class Population:
 
     def outputs_of_one(self, params: Point, buffers: dict[str, torch.Tensor], x: Any) -> Any:
         """What a member returns for its inputs."""
-        return call(self.members[0].module, dict(zip(self.names, params, strict=True)), buffers, x)
+        return call(self._called[0], dict(zip(self.names, params, strict=True)), buffers, x)
 
     def loss_of_one(self, params: Point, buffers: dict[str, torch.Tensor], x: Any, y: Any) -> torch.Tensor:
         """The mean loss of a member on its inputs."""
         outputs = self.outputs_of_one(params, buffers, x)
         with full_precision():
-            return self.members[0].loss.mean(outputs, y)
+            return self._called[1].mean(outputs, y)
+
+    @cached_property
+    def _called(self) -> tuple[nn.Module, Loss]:
+        """The network and the loss that are called for all: copies, as what a call may keep in them is of all."""
+        return copy.deepcopy((self.members[0].module, self.members[0].loss))
 
     @cached_property
     def _kept(self) -> list[JointTerm] | None:
@@ -286,11 +293,12 @@ def _lie_alike(one: Data, other: Data) -> bool:
         return False
     if isinstance(one, Arrays) and isinstance(other, Arrays) and one.batch_size != other.batch_size:
         return False
-    return [_layout(batch) for batch in one] == [_layout(batch) for batch in other]
+    return are_equal([_layout(batch) for batch in one], [_layout(batch) for batch in other])
 
 
 def _layout(batch: Batch) -> Any:
-    return _shapes(tree.tensors(batch.x)), _shapes(tree.tensors(batch.y))
+    """Inputs and targets without the numbers in their tensors."""
+    return tree.map_tensors(lambda leaf: (leaf.shape, leaf.dtype), (batch.x, batch.y))
 
 
 def _count_alike(one: Objective, other: Objective) -> bool:

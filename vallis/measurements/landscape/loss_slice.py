@@ -13,7 +13,7 @@ Says little when: two directions of millions are taken for the whole. The sharp 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -116,9 +116,13 @@ class LossSlice:
         if any(view.renewal is not None for view in views):
             return [{}, {}, {}]
         objectives = [view.ground.objective for view in views]
-        lines = [landscapes(objectives, [[view.directions[number]] for view in views]) for number in range(len(_LINES))]
+
+        def along(*lines: int) -> dict[int, Losses]:
+            return landscapes(objectives, lambda place: [views[place].direction(line) for line in lines])
+
+        lines = [along(line) for line in range(len(_LINES))]
         # Where a grid is refined is for each network to say.
-        plane = {} if self.refine else landscapes(objectives, [view.directions for view in views])
+        plane = {} if self.refine else along(*range(len(_LINES)))
         return [*lines, plane]
 
     def _view(self, subject: Solution, rng: Rng) -> _View | NotApplicable:
@@ -128,25 +132,29 @@ class LossSlice:
         if diverged is not None:
             return diverged
         objective, stream = ground.objective, rng.child("directions", self.seed)
-        directions = [_direction(objective, stream.child(name), self.normalisation) for name in _LINES]
-        if not any(bool(part.any()) for direction in directions for part in direction):
+
+        def direction(line: int) -> list[torch.Tensor]:
+            return _direction(objective, stream.child(_LINES[line]), self.normalisation)
+
+        if not any(bool(part.any()) for line in range(len(_LINES)) for part in direction(line)):
             text = "No parameter is a weight with filters (or all are zero), so there is no direction to go."
             return NotApplicable(note=Note(code="no_direction", text=text))
         of = len(subject.task.splits[self.split])
-        return _View(ground, directions, self._renewal(subject, objective), of)
+        return _View(ground, direction, self._renewal(subject, objective), of)
 
     def _result(self, view: _View, joint: Sequence[Losses | None]) -> Result:
         ground, steps = view.ground, _steps(self.span, self.num_points)
         values: dict[str, Estimate | Array] = {}
         lines = {}
-        for name, direction, known in zip(_LINES, view.directions, joint, strict=False):
-            landscape = known or Landscape(ground.objective, [direction], view.renewal)
+        for line, name in enumerate(_LINES):
+            landscape = joint[line] or Landscape(ground.objective, [view.direction(line)], view.renewal)
             lines[name], found = self._line(landscape, steps, ground, name, view.of)
             values |= found
         values = {"centre_loss": self._centre(values, ground), **values}
-        flat, found, rough = self._plane(
-            joint[-1] or Landscape(ground.objective, view.directions, view.renewal), ground.unit
+        both = joint[-1] or Landscape(
+            ground.objective, [view.direction(line) for line in range(len(_LINES))], view.renewal
         )
+        flat, found, rough = self._plane(both, ground.unit)
         radii, notes = self._radii(steps, lines, ground.unit)
         renewed = () if view.renewal is None else (_RENEWED,)
         return Result(
@@ -277,13 +285,13 @@ class _View:
 
     Attributes:
         ground: the loss surface.
-        directions: for each of the lines.
+        direction: draws that of a line, the same at every call: those of many networks need not be held at once.
         renewal: of the statistics of batch normalisation, where that is wanted and there are any.
         of: how many examples there are, of which the surface may see a part.
     """
 
     ground: Surface
-    directions: list[list[torch.Tensor]]
+    direction: Callable[[int], list[torch.Tensor]]
     renewal: Renewal | None
     of: int
 
