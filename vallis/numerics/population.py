@@ -218,12 +218,12 @@ def together(objectives: Sequence[Objective], most_rows: int) -> list[tuple[tupl
         return [((place,), None) for place in range(len(objectives))]
     kin: list[list[int]] = []
     for place, objective in enumerate(objectives):
-        for group in kin:
-            if _are_kin(objectives[group[0]], objective):
-                group.append(place)
-                break
-        else:
+        near = (group for group in kin if _are_kin(objectives[group[0]], objective))
+        group = next(near, None) if _rows(objective, most_rows) <= most_rows else None
+        if group is None:
             kin.append([place])
+        else:
+            group.append(place)
     found: list[tuple[tuple[int, ...], Population | None]] = []
     for group in kin:
         for part in _parts(group, objectives[group[0]], most_rows):
@@ -242,9 +242,8 @@ def unstacked(outputs: Any, num_members: int) -> list[Any]:
 
 def _parts(group: list[int], first: Objective, most_rows: int) -> list[list[int]]:
     """A group in parts of a size that pays, as even as may be."""
-    rows = _rows(first, most_rows)
-    most = min(MOST_ROWS // rows, _MOST_NUMBERS // first.num_parameters)
-    if rows > most_rows or most < FEWEST:
+    most = min(MOST_ROWS // _rows(first, most_rows), _MOST_NUMBERS // first.num_parameters)
+    if most < FEWEST:
         return [[place] for place in group]
     num_parts = -(-len(group) // most)
     return [group[place::num_parts] for place in range(num_parts)]
@@ -256,7 +255,7 @@ def _rows(objective: Objective, most: int) -> int:
         return most + 1
     widths = [part.out_channels for part in objective.module.modules() if isinstance(part, nn.modules.conv._ConvNd)]
     widest = max(widths, default=0)
-    return max((len(batch) * _rows_of_one(batch, widest) for batch in objective.data), default=1)
+    return max([1, *(len(batch) * _rows_of_one(batch, widest) for batch in objective.data)])
 
 
 def _rows_of_one(batch: Batch, num_channels: int) -> int:
