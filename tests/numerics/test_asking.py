@@ -68,3 +68,27 @@ def test_the_matrix_costs_products_where_it_is_not_at_hand() -> None:
     hidden = Scaled(held, 2.0)
     assert torch.equal(answered(matrix_of(hidden)), 2 * MATRICES[2])
     assert hidden.num_products == 3
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, StopIteration])
+def test_whatever_ends_an_answer_leaves_nobody_halfway(raised: type[BaseException]) -> None:
+    """A bar of a solver that is left halfway would stay on the terminal for as long as the traceback is held."""
+    left = []
+
+    class Broken(Dense):
+        def _product(self, vector: torch.Tensor) -> torch.Tensor:
+            raise raised
+
+    def asking(operator: Operator) -> Asking[None]:
+        try:
+            yield operator, torch.ones(3)
+        finally:
+            left.append(operator)
+
+    operators = [Broken(matrix) for matrix in MATRICES]
+    with pytest.raises(raised) as held:
+        answered(asking(operators[0]))
+    assert left == operators[:1] and held
+    with pytest.raises(raised) as held:
+        answered_together([asking(operator) for operator in operators], one_by_one)
+    assert left[1:] == operators and held

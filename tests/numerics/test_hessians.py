@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -58,6 +63,43 @@ def test_bits_do_not_hang_on_who_else_asks() -> None:
     assert torch.equal(hessians[4] @ vectors[4], whole[4])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_bits_do_not_hang_on_the_kind_of_the_vectors_of_others(dtype: torch.dtype) -> None:
+    hessians = Hessians.of(solutions(dtype=torch.float32))
+    vectors = drawn(hessians).float()
+    whole = hessians @ vectors
+    assert whole.dtype == torch.float32
+    some = hessians.answer([(hessians[0], vectors[0].to(dtype)), (hessians[3], vectors[3])])
+    assert torch.equal(some[1], whole[3])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_graphs_and_examples_are_freed_with_the_last_that_asks(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[weakref.ref[object]] = []
+    for kind in (module._JointGraph, module.Population):
+        right = kind.__init__
+        monkeypatch.setattr(kind, "__init__", _noting(held, right))
+    gc.disable()
+    try:
+        hessians = Hessians.of(solutions(own_x=True))
+        left: object = hessians if whole else hessians[1]
+        del hessians
+        assert len([each for each in held if each() is not None]) == 4  # three batches
+        del left
+        assert not [each for each in held if each() is not None]
+    finally:
+        gc.enable()
+
+
+def _noting(held: list[weakref.ref[object]], right: Callable[..., None]) -> Callable[..., None]:
+
+    def made(self: object, *given: object) -> None:
+        right(self, *given)
+        held.append(weakref.ref(self))
+
+    return made
+
+
 def test_products_are_counted_for_each() -> None:
     hessians = Hessians.of(solutions(count=3))
     hessians.matvec(drawn(hessians))
@@ -90,9 +132,12 @@ def test_without_memory_for_graphs_the_bits_are_the_same() -> None:
     assert torch.equal(rich @ vectors, before)
 
 
-@pytest.mark.parametrize("vectors", [torch.ones(4), torch.ones(3, 52), torch.ones(4, 51)])
-def test_vectors_of_another_shape_are_a_sentence(vectors: torch.Tensor) -> None:
-    with pytest.raises(UsageError, match=r"vectors of shape \(4, 52\) were required"):
+@pytest.mark.parametrize(
+    "vectors",
+    [torch.ones(4), torch.ones(3, 52), torch.ones(4, 51), torch.ones(4, 52, dtype=torch.complex64), [[1.0] * 52] * 4],
+)
+def test_vectors_of_another_shape_or_kind_are_a_sentence(vectors: Any) -> None:
+    with pytest.raises(UsageError, match=r"real vectors of shape \(4, 52\) were required"):
         Hessians.of(solutions()) @ vectors
 
 
@@ -130,6 +175,59 @@ def test_a_backward_pass_that_is_no_derivative_is_refused_as_ever() -> None:
     hessians = Hessians.of(solutions(_Wrong, count=3))
     with pytest.raises(ModelError):
         hessians.matvec(torch.ones(3, hessians[0].size))
+
+
+class _Cubed(torch.autograd.Function):
+    """Right alone; the batch rule forgets the derivative of all but the last."""
+
+    @staticmethod
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        return x**3
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, slope: torch.Tensor) -> torch.Tensor:
+        (x,) = ctx.saved_tensors
+        found: torch.Tensor = 3 * x**2 * slope
+        return found
+
+    @staticmethod
+    def vmap(info: object, ways: tuple[int], x: torch.Tensor) -> tuple[torch.Tensor, int]:
+        rows = x.movedim(ways[0], 0)
+        return torch.cat([rows[:1] ** 3, rows[1:-1].detach() ** 3, rows[-1:] ** 3]), 0
+
+
+class _Through(Scaled):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = _Cubed.apply(self.layer(x))
+        return out
+
+
+def test_every_network_with_code_of_its_own_is_put_to_the_proof() -> None:
+    held = solutions(_Through)
+    hessians = Hessians.of(held)
+    assert hessians.num_joint == 0
+    vectors = drawn(hessians)
+    true = torch.stack([dense_hessian(each) @ vector for each, vector in zip(held, vectors, strict=True)])
+    torch.testing.assert_close(hessians @ vectors, true, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize(("own", "num_joint"), [(False, 4), (True, 0)])
+def test_the_row_of_the_padding_stands_still_in_every_network(own: bool, num_joint: int) -> None:
+    torch.manual_seed(0)
+    held, x, y = [], torch.randint(0, 3, (8, 5)), torch.randint(0, 4, (8,))
+    for _ in range(4):
+        x = torch.randint(0, 3, (8, 5)) if own else x
+        module = nn.Sequential(nn.Embedding(3, 2, padding_idx=1), nn.Flatten(), nn.Linear(10, 4)).double()
+        held.append(solution_of(module.eval(), nn.CrossEntropyLoss(), train=(x, y)))
+    hessians = Hessians.of(held)
+    assert hessians.num_joint == num_joint
+    vectors = drawn(hessians)
+    true = torch.stack([dense_hessian(each) @ vector for each, vector in zip(held, vectors, strict=True)])
+    torch.testing.assert_close(hessians @ vectors, true, rtol=1e-9, atol=1e-11)
 
 
 def wide() -> nn.Module:

@@ -21,13 +21,7 @@ Asking = Generator[Question, torch.Tensor, Found]
 
 def answered(asking: Asking[Found]) -> Found:
     """What a solver finds when it is answered by each operator alone."""
-    try:
-        operator, vector = next(asking)
-        while True:
-            operator, vector = asking.send(operator.matvec(vector))
-    except StopIteration as end:
-        found: Found = end.value
-        return found
+    return answered_together([asking], lambda asked: [operator.matvec(vector) for operator, vector in asked])[0]
 
 
 def answered_together(
@@ -40,20 +34,24 @@ def answered_together(
         answer: makes the products that all of those ask for that are not done, in their order.
 
     Raises:
-        Exception: what the first solver raises that fails; the others are then left where they are.
+        Exception: what the first solver raises that fails, or the answer to it; the others are then closed.
     """
     found: dict[int, Found] = {}
-    waiting = {
-        place: question for place, solver in enumerate(solvers) if (question := _next(solver, None, found, place))
-    }
-    while waiting:
-        products = answer(list(waiting.values()))
-        for place, product in zip(list(waiting), products, strict=True):
-            question = _next(solvers[place], product, found, place)
-            if question is None:
-                del waiting[place]
-            else:
-                waiting[place] = question
+    try:
+        waiting = {
+            place: question for place, solver in enumerate(solvers) if (question := _next(solver, None, found, place))
+        }
+        while waiting:
+            products = answer(list(waiting.values()))
+            for place, product in zip(list(waiting), products, strict=True):
+                question = _next(solvers[place], product, found, place)
+                if question is None:
+                    del waiting[place]
+                else:
+                    waiting[place] = question
+    finally:
+        for solver in solvers:  # whoever has not ended would leave its bar on the terminal
+            solver.close()
     return [found[place] for place in range(len(solvers))]
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
 
 from vallis.core.errors import UsageError
 from vallis.core.functional import differentiating, full_precision
@@ -59,18 +60,13 @@ class Hessians:
     """
 
     def __init__(self, objectives: Sequence[Objective], budget: int | None = None) -> None:
-        self._alone: dict[int, Hessian] = {}
-        self._joint: list[tuple[tuple[int, ...], _Joint]] = []
+        members: dict[int, Hessian | _Member] = {}
         for places, population in together(objectives, _MOST_ROWS):
-            made = None if population is None else _Joint.of(population, budget)
-            if made is None:
-                self._alone |= {place: Hessian(objectives[place], budget=budget) for place in places}
-            else:
-                self._joint.append((places, made))
-        self.num_joint = len(objectives) - len(self._alone)
-        self._members = tuple(
-            self._alone.get(place) or _Member(self, place, objective) for place, objective in enumerate(objectives)
-        )
+            joint = None if population is None else _Joint.of(population, budget)
+            for row, place in enumerate(places):
+                members[place] = Hessian(objectives[place], budget=budget) if joint is None else _Member(joint, row)
+        self._members = tuple(members[place] for place in range(len(objectives)))
+        self.num_joint = sum(isinstance(member, _Member) for member in self._members)
 
     @staticmethod
     def of(solutions: Sequence[Solution], split: str = "train", dtype: torch.dtype | None = None) -> Hessians:
@@ -108,30 +104,29 @@ class Hessians:
                 f"networks of one number of parameters were required, those of {sorted(sizes)} came: "
                 "multiply each alone, hessians[k] @ vector"
             )
-        if vectors.shape != (len(self), *sizes):
-            raise UsageError(
-                f"vectors of shape {(len(self), *sizes)} were required, {tuple(vectors.shape)} came: a row a network"
-            )
-        return torch.stack(self.answer([(member, row) for member, row in zip(self._members, vectors, strict=True)]))
+        if not isinstance(vectors, torch.Tensor) or vectors.is_complex() or vectors.shape != (len(self), *sizes):
+            came = f"{vectors.dtype} {tuple(vectors.shape)}" if isinstance(vectors, torch.Tensor) else type(vectors)
+            raise UsageError(f"real vectors of shape {(len(self), *sizes)} were required, {came} came: a row a network")
+        return torch.stack(self.answer(list(zip(self._members, vectors, strict=True))))
 
     __matmul__ = matvec
 
-    def answer(self, questions: Sequence[Question]) -> list[torch.Tensor]:
-        """Products of operators with vectors, those of members of this together.
+    @staticmethod
+    def answer(questions: Sequence[Question]) -> list[torch.Tensor]:
+        """Products of operators with vectors, those of members of a population together.
 
         Whoever of a population is not asked is multiplied with zeros, so that nobody's bits hang on who is.
         """
-        asked = {
-            place: number for number, (operator, _) in enumerate(questions) if (place := self._place(operator)) >= 0
-        }
+        asked: dict[_Joint, dict[int, int]] = {}
+        for number, (operator, _) in enumerate(questions):
+            if isinstance(operator, _Member):
+                asked.setdefault(operator.joint, {})[operator.row] = number
         found: dict[int, torch.Tensor] = {}
-        for places, joint in self._joint:
-            numbers = {row: asked[place] for row, place in enumerate(places) if place in asked}
-            if numbers:
-                products = joint.products({row: questions[number][1] for row, number in numbers.items()})
-                found |= {number: products[row] for row, number in numbers.items()}
-                for number in numbers.values():
-                    questions[number][0].num_products += 1
+        for joint, numbers in asked.items():
+            products = joint.products({row: questions[number][1] for row, number in numbers.items()})
+            for row, number in numbers.items():
+                found[number] = products[row]
+                questions[number][0].num_products += 1
         return [
             found[number] if number in found else operator.matvec(vector)
             for number, (operator, vector) in enumerate(questions)
@@ -139,18 +134,8 @@ class Hessians:
 
     def clear(self) -> None:
         """Frees the graphs that are held."""
-        for hessian in self._alone.values():
-            hessian.clear()
-        for _, joint in self._joint:
-            joint.clear()
-
-    def _place(self, operator: Operator) -> int:
-        """Where among the members that are multiplied together, or -1."""
-        return operator.place if isinstance(operator, _Member) and operator.company is self else -1
-
-    def _alone_with(self, place: int, vector: torch.Tensor) -> torch.Tensor:
-        places, joint = next(each for each in self._joint if place in each[0])
-        return joint.products({places.index(place): vector})[places.index(place)]
+        for member in self._members:
+            member.clear()
 
 
 def in_step(
@@ -168,63 +153,65 @@ def in_step(
     """
     found: list[Found | None] = [None] * len(objectives)
     for places, population in together(objectives, _MOST_ROWS):
-        hessians = None if population is None else Hessians([objectives[place] for place in places])
-        if hessians is None or hessians.num_joint < len(places):
+        joint = None if population is None else _Joint.of(population)
+        if joint is None:
             continue
         with bar(label) as moving, unseen():
 
-            def answer(
-                questions: Sequence[Question], hessians: Hessians = hessians, moving: Any = moving
-            ) -> list[torch.Tensor]:
+            def answer(questions: Sequence[Question], moving: Any = moving) -> list[torch.Tensor]:
                 moving.update(len(questions))
-                return hessians.answer(questions)
+                return Hessians.answer(questions)
 
-            solvers = [ask(place, hessians[row]) for row, place in enumerate(places)]
+            solvers = [ask(place, _Member(joint, row)) for row, place in enumerate(places)]
             for place, each in zip(places, answered_together(solvers, answer), strict=True):
                 found[place] = each
-        hessians.clear()
+        joint.clear()
     return found
 
 
 class _Member(Operator):
     """One of several Hessians that are multiplied together."""
 
-    def __init__(self, company: Hessians, place: int, objective: Objective) -> None:
-        super().__init__(objective.num_parameters, objective.dtype, torch.device(objective.device))
-        self.company, self.place = company, place
+    def __init__(self, joint: _Joint, row: int) -> None:
+        super().__init__(joint.population.num_parameters, joint.population.dtype, torch.device(joint.population.device))
+        self.joint, self.row = joint, row
+
+    def clear(self) -> None:
+        """Frees the graphs, which are those of all."""
+        self.joint.clear()
 
     def _product(self, vector: torch.Tensor) -> torch.Tensor:
-        return self.company._alone_with(self.place, vector)
+        return self.joint.products({self.row: vector})[self.row]
 
 
 class _Joint:
     """The Hessians of a population."""
 
     def __init__(self, population: Population, budget: int | None) -> None:
-        self._population = population
+        self.population = population
         self._graphs = Graphs(population, partial(_graph, population), budget)
 
     @staticmethod
-    def of(population: Population, budget: int | None) -> _Joint | None:
-        """None where a product of the first member is another than alone, or cannot be made."""
-        made, first = _Joint(population, budget), population.members[0]
-        drawn = torch.randn(first.num_parameters, generator=Rng(0).child("joint").torch(), dtype=torch.float64)
-        vector = drawn.to(first.origin[0])
-        alone = Hessian(first, budget=0).matvec(vector)  # what it raises is to be said
-        try:
-            found = made.products({0: vector})[0]
-        except Exception:  # some layer or loss knows no such derivative for several at once
+    def of(population: Population, budget: int | None = None) -> _Joint | None:
+        """None where products of members are others than alone, or cannot be made."""
+        if _forgets_padding(population):
             return None
-        largest = float(alone.double().abs().max()) if alone.isfinite().all() else 0.0
-        near = torch.allclose(found.double(), alone.double(), rtol=0.0, atol=_ROUNDING * largest, equal_nan=True)
-        return made if near else None
+        made = _Joint(population, budget)
+        drawn = torch.randn(population.num_parameters, generator=Rng(0).child("joint").torch(), dtype=torch.float64)
+        try:
+            found = made.products(dict.fromkeys(population.witnesses, drawn))
+            right = all(_is_near(found[row], population.members[row], drawn) for row in population.witnesses)
+        except Exception:  # some layer or loss knows no such derivative, which is said when it is asked alone
+            return None
+        return made if right else None
 
     def products(self, vectors: dict[int, torch.Tensor]) -> torch.Tensor:
         """``(K, P)`` the products of the members with these vectors, of the others with zeros."""
-        population = self._population
+        population = self.population
         nothing = torch.zeros_like(next(iter(vectors.values())))
         rows = torch.stack([vectors.get(row, nothing) for row in range(len(population))])
-        parts, total = population.point(rows.detach()), None
+        rows = rows.detach().to(device=population.device, dtype=population.dtype)  # as `matvec` does of one
+        parts, total = population.point(rows), None
         with full_precision():
             for share, found in self._graphs.map(lambda graph: pull(graph.gradients, graph.leaves, parts)):
                 part = population.vectors(found).mul_(share.to(rows)[:, None])
@@ -242,3 +229,20 @@ def _graph(population: Population, term: JointTerm) -> _JointGraph:
         leaves = tuple(value.detach().requires_grad_() for value in population.origin)
         losses = term.losses(leaves)  # each hangs on its own parameters alone
         return _JointGraph(leaves, pull((losses,), leaves, (torch.ones_like(losses),), differentiable=True))
+
+
+def _is_near(found: torch.Tensor, member: Objective, vector: torch.Tensor) -> bool:
+    """Whether a product is what it is alone, up to rounding."""
+    alone = Hessian(member, budget=0).matvec(vector)
+    largest = float(alone.double().abs().max()) if alone.isfinite().all() else 0.0
+    return torch.allclose(found.double(), alone.double(), rtol=0.0, atol=_ROUNDING * largest, equal_nan=True)
+
+
+def _forgets_padding(population: Population) -> bool:
+    """Whether the derivative by an embedding may lack that the row of its padding stands still.
+
+    `torch.func.vmap` remembers it of the first member alone, where each has tokens of its own.
+    """
+    parts = population.members[0].module.modules()
+    padded = any(isinstance(part, nn.Embedding) and part.padding_idx is not None for part in parts)
+    return padded and any(term.has_own_x for term in population.terms())

@@ -12,7 +12,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -37,6 +37,17 @@ _NUMBERS_IN_A_ROW = 256
 # What inputs and targets of their own may take, side by side; beyond, they are put together at every pass.
 _MOST_BYTES = 2**28
 _ROUNDING = 1e-4
+
+
+class _Examples(NamedTuple):
+    """What a `JointTerm` has beside its population, which may keep this without keeping itself alive."""
+
+    share: torch.Tensor
+    batches: tuple[Batch, ...]
+    x: Any
+    y: Any
+    has_own_x: bool
+    has_own_y: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +110,8 @@ class Population:
 
     def terms(self) -> Iterator[JointTerm]:
         """One pass over the examples, a term a batch; a batch that counts nothing is left out."""
-        if self._kept is None:
-            yield from self._read()
-        else:
-            yield from self._kept
+        for examples in self._read() if self._kept is None else self._kept:
+            yield JointTerm(self, *examples)
 
     def losses(self, point: Point | None = None) -> torch.Tensor:
         """``(K,)`` float64: the mean loss of each member at its point, its own if None."""
@@ -149,20 +158,20 @@ class Population:
         return copy.deepcopy((self.members[0].module, self.members[0].loss))
 
     @cached_property
-    def _kept(self) -> list[JointTerm] | None:
-        """The terms of data in memory, which are put together once; None where that would take much memory."""
+    def _kept(self) -> list[_Examples] | None:
+        """The examples of data in memory, which are put together once; None where that would take much memory."""
         first, kept, size = self.members[0], [], 0
         if isinstance(first.data, Stream):
             return None
-        for term in self._read():
-            own = [held for held, is_own in ((term.x, term.has_own_x), (term.y, term.has_own_y)) if is_own]
+        for each in self._read():
+            own = [held for held, is_own in ((each.x, each.has_own_x), (each.y, each.has_own_y)) if is_own]
             size += sum(leaf.numel() * leaf.element_size() for held in own for leaf in tree.tensors(held))
             if size > _MOST_BYTES:
                 return None
-            kept.append(term)
+            kept.append(each)
         return kept
 
-    def _read(self) -> Iterator[JointTerm]:
+    def _read(self) -> Iterator[_Examples]:
         count_once(self.members)
         totals = torch.tensor([each.total_weight for each in self.members], dtype=torch.float64)
         for batches in self._batches():
@@ -171,7 +180,7 @@ class Population:
                 x, own_x = _joint([batch.x for batch in batches])
                 y, own_y = _joint([batch.y for batch in batches])
                 share = torch.tensor(weights, dtype=torch.float64) / totals
-                yield JointTerm(self, share, batches, x, y, own_x, own_y)
+                yield _Examples(share, batches, x, y, own_x, own_y)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         first = self.members[0]
@@ -180,19 +189,24 @@ class Population:
         else:
             yield from zip(*(each.batches() for each in self.members), strict=True)
 
-    def _is_proved(self) -> bool:
-        """Whether the members say together what they say alone of their first examples.
+    @property
+    def witnesses(self) -> Sequence[int]:
+        """Which members are asked whether they say together what they say alone.
 
         Of networks of torch's own layers, which are what they are set up as, the last speaks for all.
         """
-        asked = range(len(self)) if plan_of(self.members[0].module) is None else [len(self) - 1]
+        return range(len(self)) if plan_of(self.members[0].module) is None else [len(self) - 1]
+
+    def _is_proved(self) -> bool:
+        """Whether the witnesses say together what they say alone of their first examples."""
         try:
             with torch.no_grad():
                 term = next(self.terms())
                 losses = term.losses(self.origin)
                 outputs = unstacked(term.outputs(self.origin), len(self))
                 return all(
-                    self._says_alone(place, term.batches[place], outputs[place], losses[place]) for place in asked
+                    self._says_alone(place, term.batches[place], outputs[place], losses[place])
+                    for place in self.witnesses
                 )
         except Exception:  # whatever they say of it alone
             return False
