@@ -18,7 +18,7 @@ from vallis.core.types import Solution
 from vallis.numerics import population
 from vallis.numerics.at import objective_of
 from vallis.numerics.population import Population, together, unstacked
-from vallis.testing.oracles import dense_gradient, dense_loss, dense_vector
+from vallis.testing.oracles import dense_loss, dense_vector
 
 
 def normalised() -> nn.Module:
@@ -88,15 +88,11 @@ def are_alone(found: list[Solution]) -> bool:
     [(small, (3,)), (normalised, (3,)), (convolutional, (1, 8, 8)), (Scaled, (3,)), (Tied, (3,))],
 )
 @pytest.mark.parametrize(("own_x", "own_y"), [(False, False), (False, True), (True, True)])
-def test_losses_and_gradients_are_those_of_each_alone(
-    make: Make, shape: tuple[int, ...], own_x: bool, own_y: bool
-) -> None:
+def test_losses_are_those_of_each_alone(make: Make, shape: tuple[int, ...], own_x: bool, own_y: bool) -> None:
     held = solutions(make, shape=shape, own_x=own_x, own_y=own_y)
     joint = joined(held)
     losses = torch.stack([dense_loss(each, dense_vector(each)) for each in held])
     torch.testing.assert_close(joint.losses(), losses, rtol=1e-12, atol=1e-14)
-    slopes = torch.stack([dense_gradient(each) for each in held])
-    torch.testing.assert_close(joint.gradients(), slopes, rtol=1e-10, atol=1e-13)
 
 
 def test_at_other_points() -> None:
@@ -238,7 +234,7 @@ def test_nothing_of_the_members_is_touched() -> None:
     held = solutions(normalised)
     before = [{name: value.clone() for name, value in (*each.params.items(), *each.buffers.items())} for each in held]
     modes = [[part.training for part in each.net.module.modules()] for each in held]
-    joined(held).gradients()
+    joined(held).losses()
     for each, kept, mode in zip(held, before, modes, strict=True):
         assert all(torch.equal(kept[name], value) for name, value in (*each.params.items(), *each.buffers.items()))
         assert [part.training for part in each.net.module.modules()] == mode
@@ -278,7 +274,6 @@ def test_what_a_network_or_a_loss_keeps_is_not_that_of_all() -> None:
 def test_it_is_the_same_every_time() -> None:
     one, other = (joined(solutions()) for _ in range(2))
     assert torch.equal(one.losses(), other.losses())
-    assert torch.equal(one.gradients(), other.gradients())
 
 
 class Two(nn.Module):

@@ -149,7 +149,10 @@ class MeasuresMany(Protocol):
     """What a `Measurement` of a solution offers beside, if it can look at many in one computation."""
 
     def measure_many(self, subjects: Sequence[Solution], rng: Rng) -> list[Outcome]:
-        """The answer for each, the same as `measure` gives, up to rounding; the subjects are untouched."""
+        """The answer for each; the subjects are untouched.
+
+        It is that of `measure` up to rounding; what is sought until it meets a tolerance, up to that tolerance.
+        """
         ...
 
 

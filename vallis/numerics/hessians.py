@@ -2,8 +2,6 @@
 
 A product of one network's Hessian with a vector says nothing of the other networks, so the derivative of the sum of all
 ``gradient_k · vector_k`` holds all K products: one pass backwards through layers that are called once for all.
-
-Measured on one thread, microseconds a product and network, together and one by one: see `docs/decisions/0006`.
 """
 
 from __future__ import annotations
@@ -33,8 +31,6 @@ from vallis.numerics.population import JointTerm, Population, together
 # On larger batches 32 networks together take as long as one by one (benchmark P2): 784-50-50-10 0.7 of it on 128, 0.9
 # on 400; 64-32-32-10 0.3 on 128, 0.6 on 400.
 _MOST_ROWS = 512
-# Of the largest number of a product: how far rounding may take the product of a member from what it is alone.
-_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,10 +228,11 @@ def _graph(population: Population, term: JointTerm) -> _JointGraph:
 
 
 def _is_near(found: torch.Tensor, member: Objective, vector: torch.Tensor) -> bool:
-    """Whether a product is what it is alone, up to rounding."""
+    """Whether a product is what it is alone, up to rounding beside its largest number."""
     alone = Hessian(member, budget=0).matvec(vector)
     largest = float(alone.double().abs().max()) if alone.isfinite().all() else 0.0
-    return torch.allclose(found.double(), alone.double(), rtol=0.0, atol=_ROUNDING * largest, equal_nan=True)
+    far = torch.finfo(alone.dtype).eps ** 0.5 * largest
+    return torch.allclose(found.double(), alone.double(), rtol=0.0, atol=far, equal_nan=True)
 
 
 def _forgets_padding(population: Population) -> bool:

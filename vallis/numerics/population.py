@@ -36,7 +36,6 @@ _MOST_NUMBERS = 2**21
 _NUMBERS_IN_A_ROW = 256
 # What inputs and targets of their own may take, side by side; beyond, they are put together at every pass.
 _MOST_BYTES = 2**28
-_ROUNDING = 1e-4
 
 
 class _Examples(NamedTuple):
@@ -120,17 +119,6 @@ class Population:
         with torch.no_grad():
             for term in self.terms():
                 found += term.share * term.losses(at).double().cpu()
-        return found
-
-    def gradients(self, point: Point | None = None) -> torch.Tensor:
-        """``(K, P)`` the gradients of the members' mean losses."""
-        at = [value.detach().requires_grad_() for value in (self.origin if point is None else point)]
-        found = torch.zeros(len(self), self.num_parameters, dtype=self.dtype, device=self.device)
-        for term in self.terms():
-            with torch.enable_grad():
-                total = term.losses(at).sum()  # each hangs on its own point alone
-            parts = torch.autograd.grad(total, at, allow_unused=True, materialize_grads=True)
-            found += term.share.to(found)[:, None] * self.vectors(parts)
         return found
 
     def vectors(self, point: Point) -> torch.Tensor:
@@ -347,14 +335,12 @@ def _joint(parts: Sequence[Any]) -> tuple[Any, bool]:
 
 def _are_close(found: Any, wanted: Any) -> bool:
     pairs = list(zip(tree.tensors(found), tree.tensors(wanted), strict=True))
-    return bool(pairs) and all(
-        one.shape == other.shape
-        and torch.allclose(
-            one.double(),
-            other.double(),
-            rtol=_ROUNDING,
-            atol=_ROUNDING * float(other.double().abs().nan_to_num(0, 0, 0).amax()) if other.numel() else 0.0,
-            equal_nan=True,
-        )
-        for one, other in pairs
-    )
+    return bool(pairs) and all(one.shape == other.shape and _is_close(one, other) for one, other in pairs)
+
+
+def _is_close(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors differ by no more than rounding beside their largest number."""
+    far = torch.finfo(other.dtype).eps ** 0.5 if other.is_floating_point() else 0.0
+    one, other = one.double(), other.double()
+    largest = float(other.abs().nan_to_num(0, 0, 0).amax()) if other.numel() else 0.0
+    return torch.allclose(one, other, rtol=far, atol=far * largest, equal_nan=True)
