@@ -46,8 +46,8 @@ def measure_many(subjects: Iterable[Any], what: Measurement | str, /, **settings
 
     Small networks of one architecture on few examples are evaluated side by side, see
     `vallis.numerics.population.together`; examples that they share are read once in any case. The numbers are those of
-    `measure` up to rounding, and what is sought until it meets a tolerance, such as eigenvalues, up to that. What raises
-    becomes `Failed`, and the others go on.
+    `measure` up to rounding, and what is sought until it meets a tolerance, such as eigenvalues, up to that. What
+    raises becomes `Failed`, and the others go on.
 
     Args:
         subjects: each as `measure` takes it.
