@@ -33,7 +33,7 @@ def made(protocol: Any, without: str | None = None) -> Any:
 
 def test_there_is_a_protocol_for_every_kind_of_part_and_for_what_some_offer_beside() -> None:
     assert set(OF_KIND) == set(catalog.KINDS)
-    assert set(PROTOCOLS) == {*OF_KIND.values(), "Watcher", "Companionable", "Company"}
+    assert set(PROTOCOLS) == {*OF_KIND.values(), "Watcher", "Companionable", "Company", "MeasuresMany"}
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -41,7 +41,7 @@ def test_what_has_every_member_fulfils_it_and_what_lacks_one_does_not(name: str)
     protocol = PROTOCOLS[name]
     assert isinstance(made(protocol), protocol)
     assert not isinstance(object(), protocol)
-    assert ("version" in members(protocol)) == (name != "Company")  # which is no part
+    assert ("version" in members(protocol)) == (name not in ("Company", "MeasuresMany"))  # which are no parts
     for member in members(protocol):
         assert not isinstance(made(protocol, without=member), protocol), member
 

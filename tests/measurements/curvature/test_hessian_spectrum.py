@@ -15,6 +15,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.own_loss import OwnLoss
 from vallis.core.types import Array, Estimate, NotApplicable, Note, Result, Solution
 from vallis.measurements.curvature.hessian_spectrum import HessianSpectrum
+from vallis.numerics.asking import Asking
 from vallis.numerics.operators import Operator
 from vallis.numerics.surface import in_eval_mode
 from vallis.numerics.trace import Trace
@@ -215,10 +216,11 @@ def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
 
 
 def test_the_notes_of_the_mean_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def skewed(operator: Operator, **how: Any) -> Trace:
+    def skewed(operator: Operator, **how: Any) -> Asking[Trace]:
+        yield operator, torch.zeros(operator.size)
         return Trace.of_signs(np.array([1.0] * 30 + [30.0, 60.0]), torch.float64, 32, "hutchinson")
 
-    monkeypatch.setattr("vallis.measurements.curvature.hessian_spectrum.trace", skewed)
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_spectrum.tracing", skewed)
     assert [note.code for note in measured(HessianSpectrum(num_top=1, num_bottom=0), large()).notes] == [
         "skewed_samples"
     ]

@@ -16,6 +16,7 @@ from vallis.core.errors import SettingsError
 from vallis.core.spec import from_spec, to_spec
 from vallis.core.types import NotApplicable, Result
 from vallis.measurements.curvature.hessian_trace import HessianTrace
+from vallis.numerics.asking import Asking
 from vallis.numerics.operators import Operator
 from vallis.numerics.surface import in_eval_mode
 from vallis.numerics.trace import Method, Trace
@@ -173,10 +174,11 @@ def test_probes_that_agree_are_not_called_exact(
 ) -> None:
     """Two by luck, or twelve that hardly could: neither was summed up."""
 
-    def agreeing(operator: Operator, **how: Any) -> Trace:
+    def agreeing(operator: Operator, **how: Any) -> Asking[Trace]:
+        yield operator, torch.zeros(operator.size)
         return Trace.of_signs(np.full(count, 3.0), torch.float64, count, "hutchinson")
 
-    monkeypatch.setattr("vallis.measurements.curvature.hessian_trace.trace", agreeing)
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_trace.tracing", agreeing)
     part = HessianTrace(method="hutchinson", num_probes=count)
     found = measured(part, large())
     assert found.estimate("trace").stderr is None
@@ -187,9 +189,10 @@ def test_probes_that_agree_are_not_called_exact(
 
 
 def test_the_notes_of_the_estimate_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def skewed(operator: Operator, **how: Any) -> Trace:
+    def skewed(operator: Operator, **how: Any) -> Asking[Trace]:
+        yield operator, torch.zeros(operator.size)
         samples = np.array([1.0] * 30 + [30.0, 60.0])
         return Trace.of_signs(samples, torch.float64, 32, "hutchinson")
 
-    monkeypatch.setattr("vallis.measurements.curvature.hessian_trace.trace", skewed)
+    monkeypatch.setattr("vallis.measurements.curvature.hessian_trace.tracing", skewed)
     assert "skewed_samples" in [note.code for note in measured(HessianTrace(), large()).notes]
