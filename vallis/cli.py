@@ -113,7 +113,7 @@ def _stop() -> Callable[[int, FrameType | None], None]:
         now = time.monotonic()
         if _is_importing(frame) and now < (patience or [now + _IMPORT_SECONDS])[0]:
             patience[:] = patience or [now + _IMPORT_SECONDS]
-            again = threading.Timer(_AGAIN_SECONDS, signal.raise_signal, (word,))
+            again = threading.Timer(_AGAIN_SECONDS, _send, (word,))
             again.daemon = True
             again.start()
             return
@@ -121,6 +121,14 @@ def _stop() -> Callable[[int, FrameType | None], None]:
         raise KeyboardInterrupt
 
     return stop
+
+
+def _send(word: int) -> None:
+    """To the main thread, which may be waiting in a call that nothing but a signal of its own ends."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, word)
+    else:
+        signal.raise_signal(word)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
