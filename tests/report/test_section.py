@@ -89,6 +89,7 @@ def test_figures_of_one_name_are_told_apart() -> None:
         ([(1.0, 1e-7)], "error bars below 0.01 %"),
         ([(1.0, 3.0)], "an error bar as large as its value"),
         ([(0.0, 3.0)], "an error bar as large as its value"),
+        ([(0.0, 0.001), (2.0, 0.1)], "error bars up to 5.0 %"),
         ([], ""),
     ],
 )

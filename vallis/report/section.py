@@ -111,12 +111,11 @@ def certainty(section: Section) -> str:
     unknown = sum(not math.isfinite(error) for error in errors)
     if unknown:
         return f"{unknown} of {len(estimates)} without error bar" if unknown < len(estimates) else "no error bars"
-    shares = [
-        error / abs(e.value) if e.value else math.inf for e, error in zip(estimates, errors, strict=True) if error
-    ]
-    if not shares:
+    bars = [(abs(e.value), error) for e, error in zip(estimates, errors, strict=True) if error]
+    if not bars:
         return "exact" if all(map(is_exact, estimates)) else "error bars of 0"
-    worst = max(shares)
+    # Beside nothing every bar is large: no error among so many examples says nothing of the other numbers.
+    worst = max((error / value for value, error in bars if value), default=math.inf)
     if worst < 1e-4:
         return "error bars below 0.01 %"
     if worst >= 1:
