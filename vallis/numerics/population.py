@@ -12,7 +12,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,19 +38,8 @@ _NUMBERS_IN_A_ROW = 256
 _MOST_BYTES = 2**28
 
 
-class _Examples(NamedTuple):
-    """What a `JointTerm` has beside its population, which may keep this without keeping itself alive."""
-
-    share: torch.Tensor
-    batches: tuple[Batch, ...]
-    x: Any
-    y: Any
-    has_own_x: bool
-    has_own_y: bool
-
-
-@dataclass(frozen=True, eq=False)
-class JointTerm:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JointBatch:
     """One batch of every member, and its share of their objectives.
 
     Attributes:
@@ -60,7 +49,6 @@ class JointTerm:
         has_own_x: whether each member has inputs of its own; `has_own_y` likewise.
     """
 
-    population: Population
     share: torch.Tensor
     batches: tuple[Batch, ...]
     x: Any
@@ -72,6 +60,13 @@ class JointTerm:
     def batch(self) -> Batch:
         """That of the first member."""
         return self.batches[0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JointTerm(JointBatch):
+    """A batch beside its population, which keeps the batch alone, so as not to keep itself alive."""
+
+    population: Population
 
     def outputs(self, point: Point) -> Any:
         """What the members return at their points, each with a first axis ``(K, ...)``."""
@@ -110,7 +105,7 @@ class Population:
     def terms(self) -> Iterator[JointTerm]:
         """One pass over the examples, a term a batch; a batch that counts nothing is left out."""
         for examples in self._read() if self._kept is None else self._kept:
-            yield JointTerm(self, *examples)
+            yield JointTerm(population=self, **vars(examples))
 
     def losses(self, point: Point | None = None) -> torch.Tensor:
         """``(K,)`` float64: the mean loss of each member at its point, its own if None."""
@@ -146,7 +141,7 @@ class Population:
         return copy.deepcopy((self.members[0].module, self.members[0].loss))
 
     @cached_property
-    def _kept(self) -> list[_Examples] | None:
+    def _kept(self) -> list[JointBatch] | None:
         """The examples of data in memory, which are put together once; None where that would take much memory."""
         first, kept, size = self.members[0], [], 0
         if isinstance(first.data, Stream):
@@ -159,7 +154,7 @@ class Population:
             kept.append(each)
         return kept
 
-    def _read(self) -> Iterator[_Examples]:
+    def _read(self) -> Iterator[JointBatch]:
         count_once(self.members)
         totals = torch.tensor([each.total_weight for each in self.members], dtype=torch.float64)
         for batches in self._batches():
@@ -168,7 +163,7 @@ class Population:
                 x, own_x = _joint([batch.x for batch in batches])
                 y, own_y = _joint([batch.y for batch in batches])
                 share = torch.tensor(weights, dtype=torch.float64) / totals
-                yield _Examples(share, batches, x, y, own_x, own_y)
+                yield JointBatch(share=share, batches=batches, x=x, y=y, has_own_x=own_x, has_own_y=own_y)
 
     def _batches(self) -> Iterator[tuple[Batch, ...]]:
         first = self.members[0]
